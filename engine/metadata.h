@@ -15,8 +15,6 @@ struct metadata {
 };
 
 void metadata_free(struct metadata *metadata);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct_metadata, metadata_free)
-typedef struct metadata struct_metadata;
 /* NULL when there is none. The first of that key. */
 const char *metadata_get(const struct metadata *metadata, const char *key);
 
