@@ -20,6 +20,8 @@ enum fuse {
     FUSE_GEGLU = 1 << 4,      /* linear: then geglu */
     FUSE_UPSAMPLE = 1 << 5,   /* conv2d: reads its input through a nearest 2x upsampling */
     FUSE_NORM_INPUT = 1 << 6, /* conv2d: its input through group_norm and silu */
+    FUSE_IN_PLACE = 1 << 7,   /* elementwise ops and residuals may write over what they read */
+    FUSE_F32_OUTPUT = 1 << 8, /* conv2d, linear: can write F32 for the host to read */
 };
 
 struct backend_class {

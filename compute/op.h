@@ -53,6 +53,8 @@ struct tensor *op_upsample_nearest(struct tape *t, struct tensor *x, int height,
 struct tensor *op_embedding(struct tape *t, struct tensor *ids, const struct weight *table);
 /* Rows of a computed table: table [N, C] or [B, N, C] flattened to rows; ids index rows. */
 struct tensor *op_gather(struct tape *t, struct tensor *ids, struct tensor *table);
+/* steps: an input of the tape (or a view of one) that nothing else reads; it stays F32 in memory.
+ */
 struct tensor *op_time_embedding(struct tape *t, struct tensor *steps, int channels, bool cos_first,
                                  float shift);
 struct tensor *op_reshape(struct tape *t, struct tensor *x, int rank, const int64_t *dims);

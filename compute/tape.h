@@ -66,8 +66,8 @@ void tape_read(struct tape *t, const char *name, float *data);
 /* Values after a run under the names of the marks (debugging, golden tests): only when asked for
  * before tape_finish(). */
 void tape_keep_marks(struct tape *t);
-/* The value that was current at mark `mark`; dims are filled in, data is F32 (g_free), or NULL when
- * there is none. */
+/* The last value recorded under mark `mark` (before the next mark); dims are filled in, data is F32
+ * (g_free), or NULL when there is none. */
 float *tape_read_mark(struct tape *t, const char *mark, int *rank, int64_t *dims);
 
 struct tape_memory {

@@ -1,0 +1,148 @@
+/* What a tape looks like, for people: the network with its places, and where the time went. */
+#include "compute/tape.h"
+#include "compute/tape_private.h"
+
+double node_flops(const struct node *n)
+{
+    double out = (double)tensor_count(n->out) * (n->geglu ? 2 : 1);
+    switch (n->op) {
+    case OP_conv2d:
+        return 2 * out * (double)(n->weight->dims[1] * n->weight->dims[2] * n->weight->dims[3]);
+    case OP_linear:
+        return 2 * out * (double)n->weight->dims[1];
+    case OP_attention:
+        return 4 * out * (double)n->in[1]->dims[1];
+    default:
+        return 0;
+    }
+}
+
+double tape_flops(const struct tape *t)
+{
+    double sum = 0;
+    for (guint i = 0; i < t->nodes->len; i++)
+        sum += node_flops(&g_array_index(t->nodes, struct node, i));
+    return sum;
+}
+
+static const char *text_of(const struct tensor *x)
+{
+    return dims_text(x->rank, x->dims);
+}
+
+static void dump_node(const struct tape *t, const struct node *n, GString *out)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+    g_string_append_printf(line, "  %-17s", op_name(n->op));
+    for (int i = 0; i < 3 && n->in[i]; i++)
+        g_string_append_printf(line, "%s%%%d %s", i ? ", " : " ", n->in[i]->id, text_of(n->in[i]));
+    g_string_append_printf(line, " -> %%%d %s", n->out->id, text_of(n->out));
+    if (n->weight)
+        g_string_append_printf(line, "  %s", n->weight->name);
+    if (n->norm.groups)
+        g_string_append(line, n->norm.silu ? " (of norm, silu)" : " (of norm)");
+    if (n->upsample)
+        g_string_append(line, " (of upsampled)");
+    if (n->broadcast)
+        g_string_append_printf(line, " + %%%d", n->broadcast->id);
+    if (n->residual)
+        g_string_append_printf(line, " + %%%d", n->residual->id);
+    if (n->geglu)
+        g_string_append(line, " geglu");
+    if (n->activation != OP_COUNT)
+        g_string_append_printf(line, " %s", op_name(n->activation));
+    if (t->plan) {
+        const struct place *p = plan_place(t->plan, n->out);
+        g_string_append_printf(line, "  %s@%zu+%zu", p->kind == PLACE_ARENA ? "arena" : "kept",
+                               p->offset, p->bytes);
+    }
+    g_string_append_printf(out, "%s\n", line->str);
+}
+
+void tape_dump(const struct tape *t, GString *out)
+{
+    const struct node *nodes = t->plan ? t->plan->nodes : (const struct node *)t->nodes->data;
+    int count = t->plan ? t->plan->node_count : (int)t->nodes->len;
+    g_string_append_printf(out, "%s: %d operations, %.3f GFLOP\n", t->name, count,
+                           tape_flops(t) / 1e9);
+    for (guint i = 0; i < t->inputs->len; i++) {
+        const struct tape_name *n = &g_array_index(t->inputs, struct tape_name, i);
+        g_string_append_printf(out, "  input %s: %%%d %s\n", n->name, n->tensor->id,
+                               text_of(n->tensor));
+    }
+    for (guint i = 0; i < t->imports->len; i++) {
+        const struct place *p = &g_array_index(t->imports, struct place, i);
+        if (p->kind == PLACE_IMPORT)
+            g_string_append_printf(out, "  import from %s: %%%u %s\n", p->from_plan->name, i,
+                                   text_of(p->from_tensor));
+    }
+    int mark = -1;
+    for (int i = 0; i < count; i++) {
+        if (nodes[i].mark != mark && nodes[i].mark >= 0)
+            g_string_append_printf(out, "%s:\n", (const char *)t->marks->pdata[nodes[i].mark]);
+        mark = nodes[i].mark;
+        dump_node(t, &nodes[i], out);
+    }
+    for (guint i = 0; i < t->outputs->len; i++) {
+        const struct tape_name *n = &g_array_index(t->outputs, struct tape_name, i);
+        g_string_append_printf(out, "  output %s: %%%d %s\n", n->name, n->tensor->id,
+                               text_of(n->tensor));
+    }
+    if (t->program) {
+        struct tape_memory m = tape_memory(t);
+        g_string_append_printf(
+            out, "memory: %.1f MB of activations, %.1f MB kept, %.1f MB of weights\n",
+            (double)m.arena / 1e6, (double)m.kept / 1e6, (double)m.weights / 1e6);
+    }
+}
+
+static void dump_row(GString *out, const char *label, int calls, double seconds, double total,
+                     double flops)
+{
+    g_string_append_printf(out, "%-24s %5d %10.2f ms %5.1f %%", label, calls, seconds * 1e3,
+                           total > 0 ? seconds / total * 100 : 0);
+    if (flops > 0 && seconds > 0)
+        g_string_append_printf(out, " %8.1f GFLOP/s", flops / seconds / 1e9);
+    g_string_append_c(out, '\n');
+}
+
+void tape_profile_dump(const struct tape *t, GString *out)
+{
+    if (!t->program || !t->program->node_seconds)
+        return;
+    const struct plan *plan = t->plan;
+    const double *seconds = t->program->node_seconds;
+    double total = 0, flops = 0;
+    for (int i = 0; i < plan->node_count; i++) {
+        total += seconds[i];
+        flops += node_flops(&plan->nodes[i]);
+    }
+    for (int op = 0; op < OP_COUNT; op++) {
+        double op_seconds = 0, op_flops = 0;
+        int calls = 0;
+        for (int i = 0; i < plan->node_count; i++) {
+            if ((int)plan->nodes[i].op != op)
+                continue;
+            op_seconds += seconds[i];
+            op_flops += node_flops(&plan->nodes[i]);
+            calls++;
+        }
+        if (calls)
+            dump_row(out, op_name((enum op)op), calls, op_seconds, total, op_flops);
+    }
+    for (int mark = -1; mark < plan->mark_count; mark++) {
+        double mark_seconds = 0, mark_flops = 0;
+        int calls = 0;
+        for (int i = 0; i < plan->node_count; i++) {
+            if (plan->nodes[i].mark != mark)
+                continue;
+            mark_seconds += seconds[i];
+            mark_flops += node_flops(&plan->nodes[i]);
+            calls++;
+        }
+        if (calls)
+            dump_row(out, mark < 0 ? "(no mark)" : plan->marks[mark], calls, mark_seconds, total,
+                     mark_flops);
+    }
+    dump_row(out, "all", plan->node_count, total, total, flops);
+}
