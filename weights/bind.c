@@ -115,6 +115,8 @@ static const struct weight *bind(struct bind *b, const char *name, bool optional
     if (!e && optional)
         return NULL;
     b->wanted++;
+    if (!e && b->weights->invent)
+        e = b->weights->invent(b->weights, full, rank, dims);
     if (!e) {
         if (!b->missing++)
             b->first_missing = g_steal_pointer(&full);

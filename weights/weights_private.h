@@ -30,6 +30,10 @@ struct weights {
     GPtrArray *entries; /* struct entry, sorted by name once sealed */
     bool sealed;
     gint invalid_counted; /* ST15 has been worked out once */
+    /* A set without files (random.h): makes a parameter that bind asks for. NULL: none. */
+    struct entry *(*invent)(struct weights *w, const char *name, int rank, const int64_t *dims);
+    uint64_t seed;
+    enum dtype dtype; /* of what is invented */
 };
 
 struct weights *weights_new(const char *source);
