@@ -55,12 +55,11 @@ void tile_cut(const struct tile_plan *plan, int index, int channels, const float
 
 /* How far output position p of the whole lies inside tile i; 0 outside. Outer edges are far away.
  */
-static float depth(int i, int count, int length, int side, int factor, int p)
+static double depth(int i, int count, int length, int side, int factor, int p)
 {
-    float at = ((float)p + 0.5f) / (float)factor, start = (float)place(i, count, length, side);
-    float before = i > 0 ? at - start : (float)side;
-    float after = i + 1 < count ? start + (float)side - at : (float)side;
-    return CLAMP(MIN(before, after), 0, (float)side);
+    double at = (p + 0.5) / factor - place(i, count, length, side);
+    double before = i > 0 ? at : side, after = i + 1 < count ? side - at : side;
+    return CLAMP(MIN(before, after), 0, side);
 }
 
 /*
@@ -73,10 +72,10 @@ static float *shares(int i, int count, int length, int side, int factor)
     int start = place(i, count, length, side) * factor;
 
     for (int p = 0; p < side * factor; p++) {
-        float sum = 0;
+        double sum = 0;
         for (int k = 0; k < count; k++)
             sum += depth(k, count, length, side, factor, start + p);
-        share[p] = depth(i, count, length, side, factor, start + p) / sum;
+        share[p] = (float)(depth(i, count, length, side, factor, start + p) / sum);
     }
     return share;
 }
