@@ -55,7 +55,7 @@ struct event {
     enum event_type type;
     unsigned job;
     int index, batch; /* picture `index` of `batch`, from 0 */
-    int step, steps;  /* network rows done; samplers that ask twice a step count both */
+    int step, steps;  /* done, of all */
     double fraction;  /* of the phase, 0 to 1 */
     double steps_per_second, seconds_left;
     const char *text;

@@ -48,5 +48,7 @@ bool picture_read_png(const char *path, struct picture *picture, GHashTable **te
 /* The same from memory; `name` is for messages. */
 bool picture_decode_png(GBytes *bytes, const char *name, struct picture *picture,
                         GHashTable **texts, GError **error);
+/* A whole ordinary file of at most 256 MiB. */
+GBytes *picture_load(const char *path, GError **error);
 /* The text of EXIF's UserComment of a JPEG, or NULL with an error. */
 char *picture_read_jpeg_comment(const char *path, GError **error);
