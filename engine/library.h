@@ -49,5 +49,5 @@ char *library_pictures_folder(void);
 
 /* First 10 hex digits of the sha256 of a file (A1111's model hash), kept in the cache folder by
  * path, size and time; NULL when `cached_only` and not there yet, or unreadable. For a folder: of
- * its U-Net's file. g_free(). */
-char *library_hash(const char *path, bool cached_only);
+ * its U-Net's file. `cancel` (may be NULL) is read as it goes. g_free(). */
+char *library_hash(const char *path, bool cached_only, const int *cancel);

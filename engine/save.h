@@ -26,6 +26,14 @@ char *save_expand(const char *pattern, const struct request *settings,
                   const struct metadata_model *model, int batch_number);
 
 /*
+ * What a user means by --output: "apple.png" is that file (*exact), "out/[seed].jpg" or "[seed]" a
+ * pattern below a folder, "out/" a folder. Sets what applies (g_free) and the format that the
+ * ending asks for.
+ */
+void save_split_output(const char *output, char **folder, char **pattern, char **exact,
+                       enum picture_format *format);
+
+/*
  * Encodes and writes. The final path goes to *path (g_free). Fails with a sentence that names the
  * folder and the bytes needed (ENGINE_ERROR_DISK); then nothing is left under the final name and no
  * temporary file either.
