@@ -1,4 +1,8 @@
-/* A diffusers UNet2DConditionModel config.json, read and checked. Defaults are diffusers'. */
+/*
+ * A diffusers UNet2DConditionModel config.json, read and checked. Defaults are diffusers'. Two
+ * settings mean nothing here: with channels last, use_linear_projection makes no difference, and
+ * attention adds up in F32 with or without upcast_attention.
+ */
 #include "unet/unet.h"
 
 #include "weights/config.h"
