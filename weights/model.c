@@ -2,7 +2,6 @@
 
 #include "weights/config.h"
 #include "weights/model_private.h"
-#include "weights/quote.h"
 
 #include <string.h>
 
@@ -90,8 +89,9 @@ struct model *model_open(const char *path, GError **error)
         if (!m->path)
             m->path = g_strdup(path);
     }
-    bool ok = model_open_folder(m, error);
-    if (ok)
+    bool file =
+        g_file_test(m->path, G_FILE_TEST_EXISTS) && !g_file_test(m->path, G_FILE_TEST_IS_DIR);
+    if (file ? model_open_file(m, error) : model_open_folder(m, error))
         return m;
     model_close(m);
     return NULL;

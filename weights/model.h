@@ -42,12 +42,22 @@ struct model {
     json_t *index;               /* model_index.json, or NULL */
     /* Folders with vocab.json and merges.txt of the text encoders, or NULL: CLIP's own. */
     char *tokenizer[2];
+    /* Without such a folder: the encoder is OpenCLIP's, which pads a prompt with 0, not with its
+     * end. */
+    bool pad_zero[2];
 };
 
 /* The path of a folder, of its model_index.json, of a repository in a Hugging Face cache, or of a
  * .safetensors file. */
 struct model *model_open(const char *path, GError **error);
 void model_close(struct model *m); /* takes NULL */
+
+/*
+ * A VAE in a file of its own, in the original's names (with or without "first_stage_model.") or in
+ * diffusers'. Its configuration goes to *config (the caller's): the scaling factor in it is
+ * SD 1.x's and 2.x's; SDXL's is the model's.
+ */
+struct weights *model_open_vae(const char *path, json_t **config, GError **error);
 
 /* The label of a config for config_init(): "unet/config.json". */
 const char *model_config_label(enum model_part part);

@@ -5,6 +5,7 @@
 
 /* Each fills an empty model whose path and label are set. */
 bool model_open_folder(struct model *m, GError **error);
+bool model_open_file(struct model *m, GError **error);
 
 /*
  * Parameters of the component in the open folder dir_fd, which holds BASE.safetensors, a variant of

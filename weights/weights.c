@@ -224,7 +224,10 @@ void weights_seal(struct weights *w)
     g_ptr_array_sort(w->entries, by_name);
     guint kept = 0;
     for (guint i = 0; i < w->entries->len; i++) {
-        if (kept && !by_name(&w->entries->pdata[kept - 1], &w->entries->pdata[i]))
+        const struct entry *e = g_ptr_array_index(w->entries, i);
+        /* 0, 1, 2 ... 76, which old files hold: counted here, never read. */
+        bool places = g_str_has_suffix(e->weight.name, ".position_ids");
+        if (places || (kept && !by_name(&w->entries->pdata[kept - 1], &w->entries->pdata[i])))
             entry_free(g_ptr_array_index(w->entries, i));
         else
             w->entries->pdata[kept++] = w->entries->pdata[i];
