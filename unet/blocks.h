@@ -40,27 +40,27 @@ struct transformer {
     struct transformer_block *blocks;
 };
 
-struct affine bind_affine(struct bind *b, const char *name, int out, int in);
-struct affine bind_bare(struct bind *b, const char *name, int out, int in); /* no bias */
-struct affine bind_conv(struct bind *b, const char *name, int out, int in, int kernel);
-struct affine bind_norm(struct bind *b, const char *name, int channels);
+struct affine unet_bind_linear(struct bind *b, const char *name, int out, int in);
+struct affine unet_bind_bare(struct bind *b, const char *name, int out, int in); /* no bias */
+struct affine unet_bind_conv(struct bind *b, const char *name, int out, int in, int kernel);
+struct affine unet_bind_norm(struct bind *b, const char *name, int channels);
 
-void resnet_bind(struct resnet *r, struct bind *b, const struct unet_config *config, int in,
-                 int out);
-void transformer_bind(struct transformer *m, struct bind *b, const struct unet_config *config,
-                      int channels, int heads, int depth);
-void transformer_finish(struct transformer *m);
+void unet_bind_resnet(struct resnet *r, struct bind *b, const struct unet_config *config, int in,
+                      int out);
+void unet_bind_transformer(struct transformer *m, struct bind *b, const struct unet_config *config,
+                           int channels, int heads, int depth);
+void unet_finish_transformer(struct transformer *m);
 
-struct tensor *conv3x3(struct tape *t, const struct affine *conv, struct tensor *x);
-struct tensor *linear(struct tape *t, const struct affine *layer, struct tensor *x);
+struct tensor *unet_conv3x3(struct tape *t, const struct affine *conv, struct tensor *x);
+struct tensor *unet_linear(struct tape *t, const struct affine *layer, struct tensor *x);
 
 /* [B,H,W,I] -> [B,H,W,O]; rows [B] picks the step's time embedding. */
-struct tensor *resnet(struct tape *t, const struct resnet *r, struct tensor *x, struct tensor *rows,
-                      const struct unet_memo *memo);
+struct tensor *unet_resnet(struct tape *t, const struct resnet *r, struct tensor *x,
+                           struct tensor *rows, const struct unet_memo *memo);
 /* [B,H,W,C] -> [B,H,W,C] */
-struct tensor *transformer(struct tape *t, const struct transformer *m, struct tensor *x,
-                           const struct unet_memo *memo);
-struct tensor *downsample(struct tape *t, const struct affine *conv, struct tensor *x);
+struct tensor *unet_transformer(struct tape *t, const struct transformer *m, struct tensor *x,
+                                const struct unet_memo *memo);
+struct tensor *unet_downsample(struct tape *t, const struct affine *conv, struct tensor *x);
 /* To the size of `like`: twice, or one less at an odd edge. */
-struct tensor *upsample(struct tape *t, const struct affine *conv, struct tensor *x,
-                        const struct tensor *like);
+struct tensor *unet_upsample(struct tape *t, const struct affine *conv, struct tensor *x,
+                             const struct tensor *like);

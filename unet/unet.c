@@ -40,7 +40,7 @@ static void level_alloc(struct level *l, int layers)
 static void level_finish(struct level *l, G_GNUC_UNUSED void *data)
 {
     for (int j = 0; j < l->layers; j++)
-        transformer_finish(&l->attn[j]);
+        unet_finish_transformer(&l->attn[j]);
     g_clear_pointer(&l->attn, g_free);
     g_clear_pointer(&l->res, g_free);
 }
@@ -49,7 +49,7 @@ static void bind_resnet_at(struct level *l, struct bind *b, const struct unet_co
                            int in, int out)
 {
     bind_push(b, "resnets.%d.", j);
-    resnet_bind(&l->res[j], b, c, in, out);
+    unet_bind_resnet(&l->res[j], b, c, in, out);
     bind_pop(b);
 }
 
@@ -59,7 +59,7 @@ static void bind_transformer_at(struct level *l, struct bind *b, const struct un
     if (depth == 0)
         return;
     bind_push(b, "attentions.%d.", j);
-    transformer_bind(&l->attn[j], b, c, channels, heads, depth);
+    unet_bind_transformer(&l->attn[j], b, c, channels, heads, depth);
     bind_pop(b);
 }
 
@@ -76,7 +76,7 @@ static void bind_down(struct unet_parts *p, struct bind *b, const struct unet_co
         bind_transformer_at(l, b, c, j, lc->channels, lc->heads, lc->down_depth[j]);
     }
     if (i + 1 < c->levels)
-        l->resample = bind_conv(b, "downsamplers.0.conv", lc->channels, lc->channels, 3);
+        l->resample = unet_bind_conv(b, "downsamplers.0.conv", lc->channels, lc->channels, 3);
     bind_pop(b);
 }
 
@@ -110,7 +110,7 @@ static void bind_up(struct unet_parts *p, struct bind *b, const struct unet_conf
         bind_transformer_at(l, b, c, j, lc->channels, lc->heads, lc->up_depth[j]);
     }
     if (deep > 0)
-        l->resample = bind_conv(b, "upsamplers.0.conv", lc->channels, lc->channels, 3);
+        l->resample = unet_bind_conv(b, "upsamplers.0.conv", lc->channels, lc->channels, 3);
     bind_pop(b);
 }
 
@@ -118,22 +118,22 @@ static void bind_all(struct unet_parts *p, struct bind *b, const struct unet_con
 {
     int first = c->level[0].channels, time = c->time_channels;
 
-    p->conv_in = bind_conv(b, "conv_in", first, c->in_channels, 3);
-    p->time1 = bind_affine(b, "time_embedding.linear_1", time, first);
-    p->time2 = bind_affine(b, "time_embedding.linear_2", time, time);
+    p->conv_in = unet_bind_conv(b, "conv_in", first, c->in_channels, 3);
+    p->time1 = unet_bind_linear(b, "time_embedding.linear_1", time, first);
+    p->time2 = unet_bind_linear(b, "time_embedding.linear_2", time, time);
     if (c->guidance_channels)
-        p->guidance = bind_bare(b, "time_embedding.cond_proj", first, c->guidance_channels);
+        p->guidance = unet_bind_bare(b, "time_embedding.cond_proj", first, c->guidance_channels);
     if (c->added_channels) {
-        p->added1 = bind_affine(b, "add_embedding.linear_1", time, c->added_channels);
-        p->added2 = bind_affine(b, "add_embedding.linear_2", time, time);
+        p->added1 = unet_bind_linear(b, "add_embedding.linear_1", time, c->added_channels);
+        p->added2 = unet_bind_linear(b, "add_embedding.linear_2", time, time);
     }
     for (int i = 0; i < c->levels; i++)
         bind_down(p, b, c, i);
     bind_mid(p, b, c);
     for (int i = 0; i < c->levels; i++)
         bind_up(p, b, c, i);
-    p->norm_out = bind_norm(b, "conv_norm_out", first);
-    p->conv_out = bind_conv(b, "conv_out", c->out_channels, first, 3);
+    p->norm_out = unet_bind_norm(b, "conv_norm_out", first);
+    p->conv_out = unet_bind_conv(b, "conv_out", c->out_channels, first, 3);
 }
 
 static void number_level(struct level *l, void *data)
@@ -190,9 +190,9 @@ static struct tensor *time_embedding(struct tape *t, const struct unet *u,
         op_time_embedding(t, prompt->steps, c->level[0].channels, c->cos_first, c->shift);
     if (c->guidance_channels) {
         struct tensor *g = op_time_embedding(t, prompt->guidance, c->guidance_channels, false, 1);
-        emb = op_add(t, linear(t, &p->guidance, g), emb);
+        emb = op_add(t, unet_linear(t, &p->guidance, g), emb);
     }
-    emb = linear(t, &p->time2, op_silu(t, linear(t, &p->time1, emb))); // [B*N, T]
+    emb = unet_linear(t, &p->time2, op_silu(t, unet_linear(t, &p->time1, emb))); // [B*N, T]
     if (!c->added_channels)
         return emb;
 
@@ -201,8 +201,8 @@ static struct tensor *time_embedding(struct tape *t, const struct unet *u,
     struct tensor *sizes =
         op_time_embedding(t, prompt->sizes, c->size_channels, c->cos_first, c->shift);
     sizes = op_reshape(t, sizes, 2, (int64_t[]){batch, each});
-    struct tensor *added = op_concat(t, prompt->pooled, sizes);              // [B, P + K * size]
-    added = linear(t, &p->added2, op_silu(t, linear(t, &p->added1, added))); // [B, T]
+    struct tensor *added = op_concat(t, prompt->pooled, sizes); // [B, P + K * size]
+    added = unet_linear(t, &p->added2, op_silu(t, unet_linear(t, &p->added1, added))); // [B, T]
     emb = op_reshape(t, emb, 3, (int64_t[]){batch, emb->dims[0] / batch, c->time_channels});
     return op_add(t, emb, added); // [B, N, T]
 }
@@ -218,12 +218,12 @@ static void prepare_level(struct level *l, void *data)
 {
     struct preparing *p = data;
     for (int j = 0; j < l->layers; j++) {
-        p->memo->time[p->memo->n_time++] = linear(p->t, &l->res[j].time, p->emb); // [B*N, C]
+        p->memo->time[p->memo->n_time++] = unet_linear(p->t, &l->res[j].time, p->emb); // [B*N, C]
         for (int k = 0; k < l->attn[j].depth; k++) {
             const struct transformer_block *m = &l->attn[j].blocks[k];
             p->memo->text[p->memo->n_text++] = (struct unet_text){
-                linear(p->t, &m->text_k, p->prompt->text), // [B, L, C]
-                linear(p->t, &m->text_v, p->prompt->text),
+                unet_linear(p->t, &m->text_k, p->prompt->text), // [B, L, C]
+                unet_linear(p->t, &m->text_v, p->prompt->text),
             };
         }
     }
@@ -312,41 +312,41 @@ struct tensor *unet_forward(struct tape *t, const struct unet *u, struct tensor 
     struct skips skips = {0};
 
     tape_mark(t, "conv_in");
-    struct tensor *h = push(&skips, conv3x3(t, &p->conv_in, x)); // [B, H, W, C]
+    struct tensor *h = push(&skips, unet_conv3x3(t, &p->conv_in, x)); // [B, H, W, C]
 
     for (int i = 0; i < c->levels; i++) { // down
         const struct level *l = &p->down[i];
         tape_mark(t, "down.%d", i);
         for (int j = 0; j < l->layers; j++) {
-            h = resnet(t, &l->res[j], h, rows, memo);
+            h = unet_resnet(t, &l->res[j], h, rows, memo);
             if (l->attn[j].depth)
-                h = transformer(t, &l->attn[j], h, memo);
+                h = unet_transformer(t, &l->attn[j], h, memo);
             push(&skips, h);
         }
         if (l->resample.w)
-            h = push(&skips, downsample(t, &l->resample, h)); // [B, H/2, W/2, C]
+            h = push(&skips, unet_downsample(t, &l->resample, h)); // [B, H/2, W/2, C]
     }
 
     tape_mark(t, "mid"); // middle
     for (int j = 0; j < p->mid.layers; j++) {
-        h = resnet(t, &p->mid.res[j], h, rows, memo);
+        h = unet_resnet(t, &p->mid.res[j], h, rows, memo);
         if (p->mid.attn[j].depth)
-            h = transformer(t, &p->mid.attn[j], h, memo);
+            h = unet_transformer(t, &p->mid.attn[j], h, memo);
     }
 
     for (int i = 0; i < c->levels; i++) { // up, deepest first
         const struct level *l = &p->up[i];
         tape_mark(t, "up.%d", i);
         for (int j = 0; j < l->layers; j++) { // one more than on the way down
-            h = resnet(t, &l->res[j], op_concat(t, h, pop(&skips)), rows, memo);
+            h = unet_resnet(t, &l->res[j], op_concat(t, h, pop(&skips)), rows, memo);
             if (l->attn[j].depth)
-                h = transformer(t, &l->attn[j], h, memo);
+                h = unet_transformer(t, &l->attn[j], h, memo);
         }
         if (l->resample.w)
-            h = upsample(t, &l->resample, h, peek(&skips)); // [B, 2H, 2W, C]
+            h = unet_upsample(t, &l->resample, h, peek(&skips)); // [B, 2H, 2W, C]
     }
 
     tape_mark(t, "out");
     h = op_silu(t, op_group_norm(t, h, p->norm_out.w, p->norm_out.b, c->groups, c->eps));
-    return conv3x3(t, &p->conv_out, h);
+    return unet_conv3x3(t, &p->conv_out, h);
 }
