@@ -139,23 +139,29 @@ static const char *nearest(const struct name *names, int n, const char *folded)
     return best;
 }
 
+// A name of any bytes and length, for a message.
+static char *shorten(const char *name)
+{
+    g_autofree char *start = g_strndup(name, 60);
+    return g_utf8_make_valid(start, -1);
+}
+
 static bool unknown(const char *what, const char *name, const struct name *names, int n,
                     GError **error)
 {
     char folded[FOLDED_MAX];
     fold(name, folded);
     const char *near = nearest(names, n, folded);
-    g_autofree char *shown = g_strndup(name, 60);
-    g_autofree char *valid = g_utf8_make_valid(shown, -1);
+    g_autofree char *shown = shorten(name);
     if (near) {
         g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, "there is no %s '%s'; did you mean '%s'?",
-                    what, valid, near);
+                    what, shown, near);
     } else {
         g_autoptr(GString) all = g_string_new(NULL);
         for (int i = 0; i < n; i++)
             g_string_append_printf(all, "%s%s", i ? ", " : "", names[i].label);
         g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, "there is no %s '%s'; there are %s", what,
-                    valid, all->str);
+                    shown, all->str);
     }
     return false;
 }
@@ -210,9 +216,10 @@ bool sched_sampler_parse(const char *name, enum sched_sampler *sampler,
         folded++; // "k_dpmpp_2m_ka"
     }
     if (found < 0) {
+        g_autofree char *shown = shorten(name);
         if (strstr(buffer, "dpmadaptive") || strstr(buffer, "dpmfast"))
             g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME,
-                        "the sampler '%s' is not available; 'DPM++ 2M' is its successor", name);
+                        "the sampler '%s' is not available; 'DPM++ 2M' is its successor", shown);
         else
             unknown("sampler", name, SAMPLERS, SCHED_N_SAMPLERS, error);
         return false;

@@ -51,6 +51,9 @@ static void space_timesteps(double *t, int n, const struct sched_model *m, enum 
 {
     double top = m->train_steps - 1;
     int parts = grid == SCHED_GRID_DPM ? n + 1 : n;
+    // A single step has to start from pure noise; diffusers starts it at steps_offset or 0.
+    if (n == 1)
+        spacing = SCHED_SPACING_TRAILING;
     for (int i = 0; i < n; i++) {
         switch (spacing) {
         case SCHED_SPACING_LEADING:
@@ -139,7 +142,7 @@ static void simple_sigmas(double *sigma, int n, const struct sched_table *table)
 static void ddim_uniform_timesteps(double *t, int n, int train_steps)
 {
     for (int i = 0; i < n; i++)
-        t[i] = 1.0 + (double)(train_steps / n) * (n - 1 - i);
+        t[i] = n > 1 ? 1.0 + (double)(train_steps / n) * (n - 1 - i) : train_steps - 1.0;
     make_descending(t, n, train_steps);
 }
 
@@ -194,12 +197,32 @@ static enum sched_schedule resolve(const struct sched_model *m, const struct sch
     return schedule;
 }
 
-// DDIM and PLMS in diffusers step to t - train_steps / steps, which is not always the next t.
+static bool schedule_is_spaced(enum sched_schedule schedule)
+{
+    return schedule == SCHED_MODEL || schedule == SCHED_LEADING || schedule == SCHED_LINSPACE ||
+           schedule == SCHED_TRAILING;
+}
+
+// DDIM and PLMS in diffusers step down by train_steps / steps, which is not always the distance to
+// the next t. That is followed while it is nearly right: a model whose last alpha_bar is 0 gives
+// PLMS no room for it, and with 2 steps under linspace spacing x would be denoised half-way only.
+static int stride_of(const struct sched_nodes *nodes, const struct sched_model *m,
+                     const struct sched_params *p)
+{
+    int n = nodes->n, stride = m->train_steps / n;
+    if (!schedule_is_spaced(nodes->schedule) ||
+        !sched_sampler_traits(p->sampler)->steps_by_stride ||
+        (m->zero_snr && p->sampler == SCHED_PLMS))
+        return 0;
+    double mean = n > 1 ? (nodes->node[0].t - nodes->node[n - 1].t) / (n - 1) : stride;
+    return fabs(stride - mean) <= 0.2 * mean ? stride : 0;
+}
+
 static void ddim_targets(struct sched_nodes *nodes, const struct sched_table *table,
-                         const struct sched_model *m, int steps)
+                         const struct sched_model *m)
 {
     for (int i = 0; i < nodes->n; i++) {
-        int t = (int)nodes->node[i].t - m->train_steps / steps;
+        int t = (int)nodes->node[i].t - nodes->stride;
         double last = m->set_alpha_to_one ? 1.0 : table->abar[0];
         double abar = t >= 0 ? table->abar[t] : last;
         nodes->node[i].a_next = sqrt(abar);
@@ -223,16 +246,12 @@ static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct
         beta_sigmas(sigma, n, lo, hi, 0.6, 0.6);
     for (int i = 0; i < n; i++) {
         node_set_sigma(&nodes->node[i], table, sigma[i]);
-        // DPMSolverMultistepScheduler and UniPC round here, the Euler family does not.
-        if (grid == SCHED_GRID_DPM && m->sigmas == SCHED_KARRAS)
-            nodes->node[i].t = rint(nodes->node[i].t);
+        // DPMSolverMultistepScheduler and UniPC keep whole timesteps, rounded for Karras and cut
+        // for the others; the Euler family keeps the fraction.
+        if (grid == SCHED_GRID_DPM)
+            nodes->node[i].t =
+                m->sigmas == SCHED_KARRAS ? rint(nodes->node[i].t) : floor(nodes->node[i].t);
     }
-}
-
-static bool schedule_is_spaced(enum sched_schedule schedule)
-{
-    return schedule == SCHED_MODEL || schedule == SCHED_LEADING || schedule == SCHED_LINSPACE ||
-           schedule == SCHED_TRAILING;
 }
 
 static void spaced_nodes(struct sched_nodes *nodes, double *values, const struct sched_table *table,
@@ -291,12 +310,10 @@ bool sched_nodes_init(struct sched_nodes *nodes, const struct sched_table *table
                       GError **error)
 {
     int n = params->steps;
-    const struct sched_traits *traits = sched_sampler_traits(params->sampler);
     nodes->n = n;
     nodes->node = g_new0(struct sched_node, n + 1);
     nodes->schedule = resolve(model, params);
     nodes->unit_start = false;
-    nodes->stride = 0;
     g_autofree double *values = g_new(double, n + 1);
     if (nodes->schedule == SCHED_DISTILLED || nodes->schedule == SCHED_TURBO) {
         if (nodes->schedule == SCHED_DISTILLED)
@@ -315,10 +332,9 @@ bool sched_nodes_init(struct sched_nodes *nodes, const struct sched_table *table
         nodes->node[i].a_next = nodes->node[i + 1].a;
         nodes->node[i].s_next = nodes->node[i + 1].s;
     }
-    if (schedule_is_spaced(nodes->schedule) && traits->steps_by_stride) {
-        nodes->stride = model->train_steps / n;
-        ddim_targets(nodes, table, model, n);
-    }
+    nodes->stride = stride_of(nodes, model, params);
+    if (nodes->stride)
+        ddim_targets(nodes, table, model);
     if (keep_tail(nodes, params->strength, error))
         return true;
     sched_nodes_finish(nodes);

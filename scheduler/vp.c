@@ -142,16 +142,19 @@ static void plms(struct sched_build *b)
     }
 }
 
-// The consistency function's boundary condition: c_skip * x + c_out * x0, sigma_data 0.5,
-// timesteps scaled by 10.
+// On the distilled timesteps with the consistency function's boundary condition c_skip * x +
+// c_out * x0 (sigma_data 0.5, timesteps scaled by 10); on others, which may come near 0 where that
+// would keep all noise, plainly x0, as k-diffusion based tools do.
 static void lcm(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];
     struct sched_row *row = row_at(b, i, i, true);
-    double t = 10.0 * at->t, data = 0.5, norm = t * t + data * data;
-    double c_skip = data * data / norm, c_out = t / sqrt(norm);
-    row->x0_x = c_skip + c_out * row->x0_x;
-    row->x0_out *= c_out;
+    if (b->nodes->schedule == SCHED_DISTILLED) {
+        double t = 10.0 * at->t, data = 0.5, norm = t * t + data * data;
+        double c_skip = data * data / norm, c_out = t / sqrt(norm);
+        row->x0_x = c_skip + c_out * row->x0_x;
+        row->x0_out *= c_out;
+    }
     sched_row_keep_x0(row);
     row->k_h[0] = at->a_next;
     row->k_noise = b->params->s_noise * at->s_next;
