@@ -1,0 +1,30 @@
+#include "compute/cpu/kernels.h"
+
+static bool allowed(const char *isa)
+{
+    static const char *const order[] = {"plain", "avx2", "avx512"};
+    const char *limit = g_getenv("FIGMENT_CPU_ISA");
+    if (!limit)
+        return true;
+    for (size_t i = 0; i < G_N_ELEMENTS(order); i++) {
+        if (g_str_equal(order[i], isa))
+            return true;
+        if (g_str_equal(order[i], limit))
+            return false;
+    }
+    return true;
+}
+
+const struct kernels *kernels_choose(void)
+{
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    __builtin_cpu_init();
+    if (allowed("avx512") && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        return &kernels_avx512;
+    if (allowed("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &kernels_avx2;
+#endif
+    return &kernels_plain;
+}

@@ -1,0 +1,155 @@
+/* Compiled once per instruction set; see kernels.h. */
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/kernels_private.h"
+#include "compute/cpu/vector.h"
+
+#include <math.h>
+
+static void from_bf16(const uint16_t *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)x[i] << 16;
+        memcpy(&y[i], &bits, sizeof bits);
+    }
+}
+
+static void to_bf16(const float *x, uint16_t *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+        uint32_t quiet = (bits >> 16) | 0x40;
+        y[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+    }
+}
+
+static void activate(enum op op, const float *x, float *y, size_t n)
+{
+    switch (op) {
+    case OP_silu:
+        for (size_t i = 0; i < n; i++)
+            y[i] = silu_of(x[i]);
+        break;
+    case OP_gelu:
+        for (size_t i = 0; i < n; i++)
+            y[i] = gelu_of(x[i]);
+        break;
+    case OP_quick_gelu:
+        for (size_t i = 0; i < n; i++)
+            y[i] = quick_gelu_of(x[i]);
+        break;
+    case OP_relu:
+        for (size_t i = 0; i < n; i++)
+            y[i] = x[i] < 0 ? 0 : x[i]; /* NaN stays */
+        break;
+    case OP_soft_clamp:
+        for (size_t i = 0; i < n; i++)
+            y[i] = soft_clamp_of(x[i]);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static void geglu(const float *x, const float *gate, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * gelu_of(gate[i]);
+}
+
+static void add(const float *a, const float *b, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+static void scale(const float *x, float factor, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * factor;
+}
+
+/* Lane by lane, lanes added in order: vector code and the same result for every width of it. */
+#define LANES 16
+
+static float sum_of(const float *x, size_t n)
+{
+    float lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            lanes[k] += x[i + k];
+    for (; i < n; i++)
+        lanes[i % LANES] += x[i];
+    double sum = 0;
+    for (size_t k = 0; k < LANES; k++)
+        sum += lanes[k];
+    return (float)sum;
+}
+
+static float square_sum_of(const float *x, float mean, size_t n)
+{
+    float lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            lanes[k] += (x[i + k] - mean) * (x[i + k] - mean);
+    for (; i < n; i++)
+        lanes[i % LANES] += (x[i] - mean) * (x[i] - mean);
+    double sum = 0;
+    for (size_t k = 0; k < LANES; k++)
+        sum += lanes[k];
+    return (float)sum;
+}
+
+static void layer_norm(const float *x, const float *weight, const float *bias, float eps, float *y,
+                       size_t n)
+{
+    float mean = sum_of(x, n) / (float)n;
+    float inverse = 1.0f / sqrtf(square_sum_of(x, mean, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * inverse;
+    if (weight)
+        for (size_t i = 0; i < n; i++)
+            y[i] *= weight[i];
+    if (bias)
+        for (size_t i = 0; i < n; i++)
+            y[i] += bias[i];
+}
+
+static void moments(const float *restrict x, const float *restrict shift, float *restrict sum,
+                    float *restrict square, size_t rows, size_t channels)
+{
+    for (size_t r = 0; r < rows; r++, x += channels)
+        for (size_t c = 0; c < channels; c++) {
+            float d = x[c] - shift[c];
+            sum[c] += d;
+            square[c] += d * d;
+        }
+}
+
+static void affine(const float *x, const float *factor, const float *offset, bool silu, float *y,
+                   size_t channels)
+{
+    if (silu)
+        for (size_t c = 0; c < channels; c++)
+            y[c] = silu_of(x[c] * factor[c] + offset[c]);
+    else
+        for (size_t c = 0; c < channels; c++)
+            y[c] = x[c] * factor[c] + offset[c];
+}
+
+const struct kernels KERNELS = {
+    .name = KERNELS_NAME,
+    .from_bf16 = from_bf16,
+    .to_bf16 = to_bf16,
+    .activate = activate,
+    .geglu = geglu,
+    .add = add,
+    .scale = scale,
+    .layer_norm = layer_norm,
+    .moments = moments,
+    .affine = affine,
+    .attention = KERNELS_ATTENTION,
+};

@@ -1,0 +1,52 @@
+/*
+ * The loops oneDNN lacks, compiled once per instruction set (AVX-512, AVX2 with FMA, plain) and
+ * chosen at run time. All work on F32 rows; callers convert BF16 on the way. NaN and infinity go
+ * through every one of them. Pure functions, any thread. Sums run in a fixed order, so results do
+ * not depend on the number of threads.
+ */
+#pragma once
+
+#include "compute/op.h"
+
+/* One block of queries of one head against all its keys (flash attention: no score matrix). */
+struct attention_tile {
+    const float *keys;    /* packed by pack_keys(): [key panel][size][panel] */
+    const float *values;  /* packed by pack_values(): [key][padded size] */
+    const float *queries; /* [ATTENTION_ROWS][size], times scale * log2(e); unused rows are 0 */
+    float *out;           /* [ATTENTION_ROWS][padded size] */
+    int size;             /* of a head */
+    int64_t key_count;    /* keys at and after it do not exist */
+    int64_t first_causal; /* row r sees keys 0 .. first_causal + r; -1 = all */
+};
+
+enum {
+    ATTENTION_ROWS = 48,  /* queries a tile */
+    ATTENTION_KEYS = 96,  /* keys a step; a multiple of every panel */
+    ATTENTION_PANEL = 32, /* keys side by side in packed keys; padded size is a multiple of 16 */
+};
+
+struct kernels {
+    const char *name;
+    void (*from_bf16)(const uint16_t *x, float *y, size_t n);
+    void (*to_bf16)(const float *x, uint16_t *y, size_t n); /* to nearest even */
+    /* silu, gelu, quick_gelu, relu, soft_clamp; y may be x. */
+    void (*activate)(enum op op, const float *x, float *y, size_t n);
+    void (*geglu)(const float *x, const float *gate, float *y, size_t n);
+    void (*add)(const float *a, const float *b, float *y, size_t n);
+    void (*scale)(const float *x, float factor, float *y, size_t n);
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *y,
+                       size_t n);
+    /* sum += x - shift, square += (x - shift)^2, by channel, over `rows` rows. */
+    void (*moments)(const float *x, const float *shift, float *sum, float *square, size_t rows,
+                    size_t channels);
+    /* y = x * factor + offset by channel, then silu. */
+    void (*affine)(const float *x, const float *factor, const float *offset, bool silu, float *y,
+                   size_t channels);
+    /* One row of scratch: ATTENTION_ROWS * ATTENTION_KEYS + 4 * ATTENTION_ROWS floats. */
+    void (*attention)(const struct attention_tile *tile, float *scratch);
+};
+
+extern const struct kernels kernels_plain, kernels_avx2, kernels_avx512;
+
+/* The best for this CPU. FIGMENT_CPU_ISA=plain|avx2|avx512 asks for less (tests). */
+const struct kernels *kernels_choose(void);

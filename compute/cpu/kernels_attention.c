@@ -1,0 +1,193 @@
+/*
+ * Flash attention over one tile of queries (Dao et al. 2022): scores of ATTENTION_ROWS queries
+ * against ATTENTION_KEYS keys at a time, a running maximum and sum per row, and the output rescaled
+ * when the maximum grows. Compiled once per instruction set; see kernels.h.
+ */
+#include "compute/cpu/kernels_private.h"
+#include "compute/cpu/vector.h"
+
+#include <math.h>
+
+/*
+ * c[R][N vectors] = or += a[R][depth] * b[depth][N vectors]: R * N accumulators stay in registers.
+ * R divides ATTENTION_ROWS.
+ */
+#define MICRO(R, N)                                                                                \
+    static void product_##R##_##N(size_t depth, const float *a, size_t lda, const float *b,        \
+                                  size_t ldb, float *c, size_t ldc, bool accumulate)               \
+    {                                                                                              \
+        vec sum[R][N];                                                                             \
+        for (int r = 0; r < R; r++)                                                                \
+            for (int i = 0; i < N; i++)                                                            \
+                sum[r][i] =                                                                        \
+                    accumulate ? vec_load(c + (size_t)r * ldc + (size_t)i * VECTOR) : (vec){0};    \
+        for (size_t k = 0; k < depth; k++) {                                                       \
+            vec row[N];                                                                            \
+            for (int i = 0; i < N; i++)                                                            \
+                row[i] = vec_load(b + k * ldb + (size_t)i * VECTOR);                               \
+            for (int r = 0; r < R; r++) {                                                          \
+                vec x = vec_splat(a[(size_t)r * lda + k]);                                         \
+                for (int i = 0; i < N; i++)                                                        \
+                    sum[r][i] += x * row[i];                                                       \
+            }                                                                                      \
+        }                                                                                          \
+        for (int r = 0; r < R; r++)                                                                \
+            for (int i = 0; i < N; i++)                                                            \
+                vec_store(c + (size_t)r * ldc + (size_t)i * VECTOR, sum[r][i]);                    \
+    }
+
+#if VECTOR == 16
+MICRO(12, 1)
+MICRO(12, 2)
+MICRO(8, 3)
+MICRO(6, 4)
+MICRO(4, 5)
+#define ROWS_1 12
+#define ROWS_2 12
+#define ROWS_3 8
+#define ROWS_4 6
+#define ROWS_5 4
+#define product_ROWS_1 product_12_1
+#define product_ROWS_2 product_12_2
+#define product_ROWS_3 product_8_3
+#define product_ROWS_4 product_6_4
+#define product_ROWS_5 product_4_5
+#else
+MICRO(6, 1)
+MICRO(6, 2)
+MICRO(4, 3)
+MICRO(3, 4)
+MICRO(2, 5)
+#define ROWS_1 6
+#define ROWS_2 6
+#define ROWS_3 4
+#define ROWS_4 3
+#define ROWS_5 2
+#define product_ROWS_1 product_6_1
+#define product_ROWS_2 product_6_2
+#define product_ROWS_3 product_4_3
+#define product_ROWS_4 product_3_4
+#define product_ROWS_5 product_2_5
+#endif
+
+typedef void product(size_t depth, const float *a, size_t lda, const float *b, size_t ldb, float *c,
+                     size_t ldc, bool accumulate);
+
+/* All rows of the tile against `vectors` columns. */
+static void product_columns(int vectors, size_t depth, const float *a, size_t lda, const float *b,
+                            size_t ldb, float *c, size_t ldc, bool accumulate)
+{
+    static const struct {
+        size_t rows;
+        product *run;
+    } kinds[] = {{0, NULL},
+                 {ROWS_1, product_ROWS_1},
+                 {ROWS_2, product_ROWS_2},
+                 {ROWS_3, product_ROWS_3},
+                 {ROWS_4, product_ROWS_4},
+                 {ROWS_5, product_ROWS_5}};
+    size_t rows = kinds[vectors].rows;
+    for (size_t r = 0; r < ATTENTION_ROWS; r += rows)
+        kinds[vectors].run(depth, a + r * lda, lda, b, ldb, c + r * ldc, ldc, accumulate);
+}
+
+/* How many vectors of columns to take of those left: whole groups of 5 or 4 keep registers full. */
+static int group_of(int left, int total)
+{
+    int group = total % 5 == 0 ? 5 : 4;
+    return left < group ? left : group;
+}
+
+static void scores(const struct attention_tile *tile, int64_t first, float *s)
+{
+    const size_t vectors = ATTENTION_PANEL / VECTOR;
+    for (int64_t key = first; key < first + ATTENTION_KEYS && key < tile->key_count;
+         key += ATTENTION_PANEL) {
+        const float *panel = tile->keys + key * tile->size;
+        for (size_t v = 0; v < vectors; v += 2)
+            product_columns(2, (size_t)tile->size, tile->queries, (size_t)tile->size,
+                            panel + v * VECTOR, ATTENTION_PANEL,
+                            s + (key - first) + (int64_t)(v * VECTOR), ATTENTION_KEYS, false);
+    }
+}
+
+/* Scores become weights in place; returns nothing for rows that are padding. */
+static void soften(float *s, size_t n, float *maximum, float *sum, float *correction)
+{
+    float lanes[16];
+    float before = *maximum;
+    for (size_t k = 0; k < 16; k++)
+        lanes[k] = before;
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            lanes[k] = s[i + k] > lanes[k] ? s[i + k] : lanes[k];
+    float most = before;
+    for (size_t k = 0; k < 16; k++)
+        most = lanes[k] > most ? lanes[k] : most;
+    float total[16] = {0};
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++) {
+            float e = exp2_of(s[i + k] - most);
+            s[i + k] = e;
+            total[k] += e;
+        }
+    float all = 0;
+    for (size_t k = 0; k < 16; k++)
+        all += total[k];
+    *correction = exp2_of(before - most);
+    *sum = *sum * *correction + all;
+    *maximum = most;
+}
+
+static void mask(const struct attention_tile *tile, int64_t first, size_t n, float *s)
+{
+    for (int64_t r = 0; r < ATTENTION_ROWS; r++) {
+        int64_t end = tile->key_count;
+        if (tile->first_causal >= 0 && tile->first_causal + r + 1 < end)
+            end = tile->first_causal + r + 1;
+        for (int64_t i = end > first ? end - first : 0; i < (int64_t)n; i++)
+            s[r * ATTENTION_KEYS + i] = -INFINITY;
+    }
+}
+
+void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch)
+{
+    float *s = scratch, *maximum = s + ATTENTION_ROWS * ATTENTION_KEYS;
+    float *sum = maximum + ATTENTION_ROWS, *correction = sum + ATTENTION_ROWS;
+    size_t padded = ((size_t)tile->size + 15) / 16 * 16;
+    /* Columns beyond the head's size are computed only where a vector crosses them. */
+    int vectors = (tile->size + VECTOR - 1) / VECTOR;
+    int64_t end = tile->key_count;
+    if (tile->first_causal >= 0 && tile->first_causal + ATTENTION_ROWS < end)
+        end = tile->first_causal + ATTENTION_ROWS;
+    for (size_t r = 0; r < ATTENTION_ROWS; r++) {
+        /* Finite: an infinite score less an infinite maximum would be NaN in a masked row. */
+        maximum[r] = -3.0e38f;
+        sum[r] = 0;
+    }
+    memset(tile->out, 0, sizeof(float) * ATTENTION_ROWS * padded);
+    for (int64_t first = 0; first < end; first += ATTENTION_KEYS) {
+        size_t keys = (size_t)(end - first < ATTENTION_KEYS ? end - first : ATTENTION_KEYS);
+        size_t rounded = (keys + 15) / 16 * 16;
+        scores(tile, first, s);
+        if (first + (int64_t)rounded > tile->key_count || tile->first_causal >= 0)
+            mask(tile, first, rounded, s);
+        for (size_t r = 0; r < ATTENTION_ROWS; r++) {
+            soften(s + r * ATTENTION_KEYS, rounded, &maximum[r], &sum[r], &correction[r]);
+            float *out = tile->out + r * padded;
+            if (correction[r] != 1.0f)
+                for (size_t i = 0; i < padded; i++)
+                    out[i] *= correction[r];
+        }
+        for (int v = 0; v < vectors;) {
+            int group = group_of(vectors - v, vectors);
+            product_columns(group, keys, s, ATTENTION_KEYS,
+                            tile->values + (size_t)first * padded + (size_t)v * VECTOR, padded,
+                            tile->out + (size_t)v * VECTOR, padded, true);
+            v += group;
+        }
+    }
+    for (size_t r = 0; r < ATTENTION_ROWS; r++)
+        for (size_t i = 0; i < padded; i++)
+            tile->out[r * padded + i] /= sum[r];
+}

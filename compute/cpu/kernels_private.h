@@ -1,0 +1,15 @@
+/* Names of the per-instruction-set symbols; KERNELS_ISA is set by the build (plain, avx2, avx512).
+ */
+#pragma once
+
+#include "compute/cpu/kernels.h"
+
+#define KERNELS_JOIN(a, b) a##_##b
+#define KERNELS_NAME_OF(a, b) KERNELS_JOIN(a, b)
+#define KERNELS_TEXT(x) #x
+#define KERNELS_TEXT_OF(x) KERNELS_TEXT(x)
+#define KERNELS KERNELS_NAME_OF(kernels, KERNELS_ISA)
+#define KERNELS_ATTENTION KERNELS_NAME_OF(attention, KERNELS_ISA)
+#define KERNELS_NAME KERNELS_TEXT_OF(KERNELS_ISA)
+
+void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch);

@@ -1,0 +1,101 @@
+#include "compute/cpu/memory.h"
+
+#include <gio/gio.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+/* oneDNN's code generator crashes when it cannot get about 300 MB of addresses. */
+#define CODE_GENERATOR_SPACE ((size_t)400 << 20)
+
+/* Below this the heap serves; above, whole pages of the system's. */
+#define PAGES_FROM ((size_t)64 << 10)
+/* Huge pages may waste 2 MB a block. */
+#define HUGE_FROM ((size_t)32 << 20)
+/* Only blocks this large are worth a look at what is free. */
+#define LOOK_FROM ((size_t)64 << 20)
+
+static size_t rounded(size_t bytes)
+{
+    size_t unit = bytes < PAGES_FROM ? 64 : 4096;
+    return MAX((bytes + unit - 1) / unit * unit, unit);
+}
+
+/* Memory that can be had without killing anybody; SIZE_MAX when unknown. */
+static size_t available(void)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL))
+        return SIZE_MAX;
+    unsigned long long free_kb = 0, swap_kb = 0;
+    const char *line = strstr(text, "MemAvailable:");
+    if (!line || sscanf(line, "MemAvailable: %llu", &free_kb) != 1)
+        return SIZE_MAX;
+    line = strstr(text, "SwapFree:");
+    if (line && sscanf(line, "SwapFree: %llu", &swap_kb) != 1)
+        swap_kb = 0;
+    return (size_t)(free_kb + swap_kb) * 1024;
+}
+
+void *memory_take(size_t bytes, const char *purpose, GError **error)
+{
+    size_t size = rounded(bytes);
+    void *block = NULL;
+    if (bytes < PAGES_FROM) {
+        block = aligned_alloc(64, size);
+        if (block)
+            memset(block, 0, size);
+    } else if (size >= bytes && (size < LOOK_FROM || size <= available())) {
+        block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (block == MAP_FAILED)
+            block = NULL;
+    }
+    if (!block)
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                    "cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
+                    "or close other programs",
+                    (double)bytes / 1e9, purpose);
+    else if (size >= HUGE_FROM)
+        madvise(block, size, MADV_HUGEPAGE);
+    return block;
+}
+
+void memory_give(void *block, size_t bytes)
+{
+    if (!block)
+        return;
+    if (bytes < PAGES_FROM)
+        free(block);
+    else
+        munmap(block, rounded(bytes));
+}
+
+static size_t address_space_used(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file) {
+        if (fscanf(file, "%zu", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+    return pages * 4096;
+}
+
+bool memory_check_space(GError **error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return true;
+    size_t used = address_space_used();
+    if (used + CODE_GENERATOR_SPACE <= limit.rlim_cur)
+        return true;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                "cpu: not enough memory: the limit on address space (ulimit -v) leaves %.2f GB, "
+                "0.4 GB are needed",
+                used < limit.rlim_cur ? (double)(limit.rlim_cur - used) / 1e9 : 0.0);
+    return false;
+}

@@ -1,0 +1,101 @@
+/*
+ * The inside of the CPU back end. A program is a list of steps, one a node of the plan; each kind
+ * of step (product.c, attention.c, norm.c, simple.c) has an init, which may pack weights and create
+ * primitives, a run and a finish.
+ */
+#pragma once
+
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/onednn_compat.h"
+#include "compute/plan.h"
+
+struct cpu_program;
+struct step;
+
+struct cpu {
+    struct backend base;
+    struct dnn *dnn;
+    const struct kernels *kernels;
+    int threads;
+    bool native_bf16;   /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
+    GHashTable *packed; /* set of struct packed, by weight, revision and layout */
+    GPtrArray *programs;
+    /* Shared by all programs, as large as the largest needs; nothing in them outlives a step (the
+     * scratch) or a run (the arena). */
+    void *arena, *scratch;
+    size_t arena_bytes, scratch_bytes;
+};
+
+/* A weight in the form some step wants. Owned by the back end, counted by programs. */
+struct packed {
+    const struct weight *weight;
+    unsigned revision;
+    struct dnn_layout *layout; /* NULL = plain, in file order */
+    enum dtype dtype;          /* of data; may be BF16 where the layout is F32 (converted on use) */
+    int users;
+    void *data;
+    size_t bytes;
+};
+
+struct step_class {
+    bool (*run)(struct step *step, const int *cancel, GError **error);
+    void (*finish)(struct step *step); /* frees step->state; may be NULL */
+};
+
+struct step {
+    const struct step_class *class;
+    struct cpu_program *program;
+    const struct node *node;
+    void *state;
+};
+
+struct cpu_program {
+    struct program base;
+    const struct plan *plan;
+    struct cpu *cpu;
+    struct step *steps;
+    int step_count;
+    void *kept;
+    size_t kept_bytes;
+    size_t arena_bytes, scratch_bytes; /* what a run needs of the shared blocks */
+    GPtrArray *weights;                /* struct packed, each counted once by this program */
+};
+
+/* Where a tensor's bytes are during a run. */
+void *step_data(const struct step *step, const struct tensor *x);
+static inline enum dtype step_store(const struct step *step, const struct tensor *x)
+{
+    return plan_store(step->program->plan, x);
+}
+
+/* Each run gets at least this much scratch; every call is for the whole step, not added up. */
+void step_need_scratch(struct step *step, size_t bytes);
+void *step_scratch(const struct step *step);
+
+/*
+ * The weight in a layout (NULL = plain) and format, packed now if it is not yet; kept by the step's
+ * program until that is destroyed. NULL with an error on a read error, no memory, or cancel.
+ */
+const struct packed *step_weight(struct step *step, const struct weight *weight,
+                                 const struct dnn_layout *layout, enum dtype dtype,
+                                 const int *cancel, GError **error);
+
+/* n elements at x as F32: x itself, or converted into `row`. */
+const float *row_read(const struct cpu *cpu, enum dtype store, const void *x, size_t first,
+                      size_t n, float *row);
+/* Where to compute n F32 elements that row_write() then brings to their place. */
+float *row_target(enum dtype store, void *x, size_t first, float *row);
+void row_write(const struct cpu *cpu, enum dtype store, void *x, size_t first, size_t n,
+               const float *row);
+
+bool step_cancelled(const int *cancel, GError **error);
+/* Always false, with the error that says so. */
+bool fail_cancelled(GError **error);
+
+/* One a kind of node. False with an error. */
+bool product_init(struct step *step, const int *cancel, GError **error);
+bool attention_init(struct step *step, const int *cancel, GError **error);
+bool group_norm_init(struct step *step, const int *cancel, GError **error);
+bool layer_norm_init(struct step *step, const int *cancel, GError **error);
+bool simple_init(struct step *step, const int *cancel, GError **error);

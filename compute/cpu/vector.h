@@ -1,0 +1,106 @@
+/*
+ * What the kernel files share: a vector as wide as the instruction set they are compiled for, and
+ * elementary functions that the compiler vectorises. KERNELS names the set.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR 16
+#elif defined(__AVX__)
+#define VECTOR 8
+#else
+#define VECTOR 4
+#endif
+
+typedef float vec __attribute__((vector_size(VECTOR * 4)));
+typedef float vec_unaligned __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec vec_load(const float *x)
+{
+    return *(const vec_unaligned *)x;
+}
+
+INLINE void vec_store(float *x, vec v)
+{
+    *(vec_unaligned *)x = v;
+}
+
+INLINE vec vec_splat(float x)
+{
+    return x - (vec){0};
+}
+
+/*
+ * 2^x to 2 ulp; 0 below -126, and 2^127.4 above that, never infinity. NaN stays NaN: every
+ * comparison is written so that NaN takes the branch that keeps x.
+ */
+INLINE float exp2_of(float x)
+{
+    float clamped = x > 127.4f ? 127.4f : x;
+    clamped = clamped < -126.0f ? -126.0f : clamped;
+    float rounded = (clamped + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: to nearest integer */
+    float r = clamped - rounded;
+    /* Minimax on [-0.5, 0.5]; relative error 2e-8. */
+    float p = 1.535336188319500e-4f;
+    p = p * r + 1.339887440266574e-3f;
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+    float bits = clamped + 12582912.0f + 127.0f; /* the exponent in the low bits */
+    uint32_t exponent;
+    memcpy(&exponent, &bits, sizeof exponent);
+    exponent <<= 23;
+    float power;
+    memcpy(&power, &exponent, sizeof power);
+    float y = p * power;
+    y = x < -126.0f ? 0.0f : y;
+    return x != x ? x : y;
+}
+
+INLINE float exp_of(float x)
+{
+    return exp2_of(x * 1.44269504088896341f);
+}
+
+INLINE float silu_of(float x)
+{
+    return x / (1.0f + exp_of(-x));
+}
+
+INLINE float quick_gelu_of(float x)
+{
+    return x / (1.0f + exp_of(-1.702f * x));
+}
+
+/*
+ * x * (1 + erf(x / sqrt 2)) / 2 with Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7); the
+ * complement is computed directly, so that the negative tail keeps its digits.
+ */
+INLINE float gelu_of(float x)
+{
+    float z = x < 0 ? -x : x;
+    z *= 0.70710678118654752f;
+    float t = 1.0f / (1.0f + 0.3275911f * z);
+    float p = 1.061405429f;
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    float complement = p * t * exp_of(-z * z); /* 1 - erf(z) */
+    float twice = x < 0 ? complement : 2.0f - complement;
+    return 0.5f * x * twice;
+}
+
+INLINE float soft_clamp_of(float x)
+{
+    float e = exp_of(x * (2.0f / 3.0f));
+    return 3.0f - 6.0f / (e + 1.0f);
+}
