@@ -39,6 +39,9 @@ bool sched_nodes_init(struct sched_nodes *nodes, const struct sched_table *table
                       GError **error);
 void sched_nodes_finish(struct sched_nodes *nodes);
 
+// n sigmas from hi to lo (Karras et al. 2022).
+void sched_karras(double *sigma, int n, double lo, double hi, double rho);
+
 // How diffusers spaces timesteps depends on the scheduler class.
 enum sched_grid { SCHED_GRID_EULER, SCHED_GRID_DDIM, SCHED_GRID_DPM };
 

@@ -30,6 +30,7 @@ static const struct name SAMPLERS[SCHED_N_SAMPLERS] = {
     [SCHED_UNIPC] = {"UniPC", {"unipcmultistep", "unipcbh2"}},
     [SCHED_LCM] = {"LCM", {NULL}},
     [SCHED_TCD] = {"TCD", {NULL}},
+    [SCHED_RESTART] = {"Restart", {NULL}},
     [SCHED_IPNDM] = {"iPNDM", {NULL}},
 };
 

@@ -1,5 +1,5 @@
 // Samplers that remember nothing from the step before: Euler, Euler a, Heun, DPM2, DPM2 a,
-// DPM++ 2S a, DPM++ SDE. x is x0 + sigma * noise throughout.
+// DPM++ 2S a, DPM++ SDE, Restart. x is x0 + sigma * noise throughout.
 // Source: Karras et al. 2022 (Euler, Heun, churn), k-diffusion (the rest).
 #include "scheduler/internal.h"
 
@@ -62,25 +62,30 @@ static void euler_a(struct sched_build *b, int i)
     noise_up(row, b, up);
 }
 
-static void heun(struct sched_build *b, int i)
+// The second half of a Heun step: the slope at `next` too. `first` is the row at its start.
+static void heun_from(struct sched_build *b, struct sched_row *first, const struct sched_node *next)
 {
-    const struct sched_node *next = &b->nodes->node[i + 1];
-    if (next->sigma == 0.0) {
-        euler(b, i);
-        return;
-    }
-    struct sched_row *row = churned_row(b, i, false);
-    double dt = next->sigma - row->sigma;
-    sched_row_keep_d(row);
-    row->s_s = 0.0;
-    row->s_x = 1.0;
-    row->k_x = 1.0;
-    row->k_h[0] = dt;
-    row = sched_row_add(b, i, true);
+    int step = first->step;
+    double dt = next->sigma - first->sigma;
+    sched_row_keep_d(first);
+    first->s_s = 0.0;
+    first->s_x = 1.0;
+    first->k_x = 1.0;
+    first->k_h[0] = dt;
+    struct sched_row *row = sched_row_add(b, step, true);
     sched_row_ve(b, row, next->t, next->sigma);
     sched_row_keep_d(row);
     row->k_s = 1.0;
     row->k_h[0] = row->k_h[1] = 0.5 * dt;
+}
+
+static void heun(struct sched_build *b, int i)
+{
+    const struct sched_node *next = &b->nodes->node[i + 1];
+    if (next->sigma == 0.0)
+        euler(b, i);
+    else
+        heun_from(b, churned_row(b, i, false), next);
 }
 
 // Midpoint in log sigma; `first` is the row at the start of the step.
@@ -180,14 +185,77 @@ static void dpmpp_sde(struct sched_build *b, int i)
     noise_up(row, b, up * sqrt((mid - to) / (sigma - to)));
 }
 
+// One Heun step of Restart between two sigmas; noise lifts x from sigma `reached` to `from` first.
+static void restart_step(struct sched_build *b, int *step, double reached, double from, double to)
+{
+    struct sched_row *row = sched_row_add(b, *step, to == 0.0);
+    sched_row_ve(b, row, sched_table_t(b->table, from), from);
+    if (reached < from)
+        row->pre_noise = b->params->s_noise * sqrt(from * from - reached * reached);
+    if (to == 0.0) {
+        euler_to(row, to);
+    } else {
+        struct sched_node next = {.t = sched_table_t(b->table, to), .sigma = to};
+        heun_from(b, row, &next);
+    }
+    ++*step;
+}
+
+static int nearest_sigma(const double *sigma, int n, double value)
+{
+    int best = 0;
+    for (int i = 1; i <= n; i++) {
+        if (fabs(sigma[i] - value) < fabs(sigma[best] - value))
+            best = i;
+    }
+    return best;
+}
+
+// Xu et al. 2023: Heun down a Karras schedule; once near sigma 0.1, go back up to 2 with fresh
+// noise and down again, once, or twice from 36 steps on (A1111's choice of numbers).
+static void restart(struct sched_build *b)
+{
+    int n = b->nodes->n, again = 9, times = 1, step = 0;
+    if (n >= 36) {
+        again = n / 4;
+        times = 2;
+    }
+    int down = n - again * times;
+    double top = b->nodes->node[0].sigma, bottom = b->nodes->node[n - 1].sigma;
+    g_autofree double *sigma = g_new(double, down + 1);
+    g_autofree double *loop = g_new(double, again + 1);
+    sched_karras(sigma, down, bottom, top, 7.0);
+    sigma[down] = 0.0;
+    int low = nearest_sigma(sigma, down, 0.1), high = nearest_sigma(sigma, down, 2.0);
+    for (int i = 0; i < down; i++) {
+        restart_step(b, &step, sigma[i], sigma[i], sigma[i + 1]);
+        if (i + 1 != low || high >= low)
+            continue;
+        sched_karras(loop, again + 1, sigma[low], sigma[high], 7.0);
+        for (int round = 0; round < times; round++) {
+            for (int k = 0; k < again; k++)
+                restart_step(b, &step, k ? loop[k] : sigma[low], loop[k], loop[k + 1]);
+        }
+    }
+    b->plan->n_steps = step;
+}
+
+// Below this many steps Restart is Heun.
+enum { RESTART_FROM = 20 };
+
 void sched_build_onestep(struct sched_build *b)
 {
+    if (b->params->sampler == SCHED_RESTART && b->nodes->n >= RESTART_FROM) {
+        restart(b);
+        return;
+    }
     for (int i = 0; i < b->nodes->n; i++) {
         switch (b->params->sampler) {
         case SCHED_EULER_A:
             euler_a(b, i);
             break;
         case SCHED_HEUN:
+        case SCHED_RESTART:
             heun(b, i);
             break;
         case SCHED_DPM2:

@@ -73,6 +73,10 @@ static const struct sched_traits TRAITS[SCHED_N_SAMPLERS] = {
                    .eta = 0.3,
                    .vp = true,
                    .random = true},
+    [SCHED_RESTART] = {.grid = SCHED_GRID_EULER,
+                       .automatic = SCHED_KARRAS,
+                       .calls = 2,
+                       .random = true},
     [SCHED_IPNDM] = {.grid = SCHED_GRID_EULER, .automatic = SCHED_UNIFORM, .calls = 1},
 };
 

@@ -89,7 +89,7 @@ static void uniform_sigmas(double *sigma, int n, int parts, const struct sched_t
         sigma[i] = sched_table_sigma(table, parts > 1 ? top * (parts - 1 - i) / (parts - 1) : top);
 }
 
-static void karras_sigmas(double *sigma, int n, double lo, double hi, double rho)
+void sched_karras(double *sigma, int n, double lo, double hi, double rho)
 {
     double a = pow(hi, 1.0 / rho), b = pow(lo, 1.0 / rho);
     for (int i = 0; i < n; i++)
@@ -153,7 +153,7 @@ static void sigmas_of(enum sched_schedule schedule, double *sigma, int n,
     double lo = table->sigma[0], hi = table->sigma[table->n - 1];
     switch (schedule) {
     case SCHED_KARRAS:
-        karras_sigmas(sigma, n, lo, hi, isnan(p->rho) ? 7.0 : p->rho);
+        sched_karras(sigma, n, lo, hi, isnan(p->rho) ? 7.0 : p->rho);
         break;
     case SCHED_EXPONENTIAL:
         exponential_sigmas(sigma, n, lo, hi, 1.0);
@@ -239,7 +239,7 @@ static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct
     double hi = spaced ? nodes->node[0].sigma : table->sigma[table->n - 1];
     double lo = spaced ? nodes->node[n - 1].sigma : table->sigma[0];
     if (m->sigmas == SCHED_KARRAS)
-        karras_sigmas(sigma, n, lo, hi, 7.0);
+        sched_karras(sigma, n, lo, hi, 7.0);
     else if (m->sigmas == SCHED_EXPONENTIAL)
         exponential_sigmas(sigma, n, lo, hi, 1.0);
     else

@@ -54,6 +54,7 @@ enum sched_sampler {
     SCHED_LCM,
     SCHED_TCD,
     SCHED_IPNDM,
+    SCHED_RESTART,
     SCHED_N_SAMPLERS
 };
 

@@ -192,6 +192,29 @@ def ipndm(model, x, sigmas):
         x = x + (sigmas[i + 1] - sigmas[i]) * sum(w * p for w, p in zip(weights[len(past) - 1], past))
 
 
+def restart(model, x, sigmas):
+    """A1111's restart_sampler, written again from its published source."""
+    n = len(sigmas) - 1
+    again, times = (9, 1) if n < 36 else (n // 4, 2)
+    if n < 20:
+        return k.sample_heun(model, x, sigmas, disable=True)
+    sigmas = k.get_sigmas_karras(n - again * times, float(sigmas[-2]), float(sigmas[0]))
+    low, high = (int((sigmas - v).abs().argmin()) for v in (0.1, 2))
+    loop = k.get_sigmas_karras(again + 1, float(sigmas[low]), float(sigmas[high]))[:-1]
+    steps = list(zip(sigmas[:-1], sigmas[1:]))
+    steps[low:low] = list(zip(loop[:-1], loop[1:])) * times
+    last = sigmas[0]
+    for a, b in steps:
+        if last < a:
+            x = x + k.torch.randn_like(x) * (a**2 - last**2) ** 0.5
+        d1 = (x - model(x, a)) / a
+        x2 = x + d1 * (b - a)
+        if b > 0:
+            x2 = x + (d1 + (x2 - model(x2, b)) / b) / 2 * (b - a)
+        x, last = x2, b
+    return x
+
+
 def k_case(sampler, function, schedule, steps, pred="eps", zsnr=0, eta=None, noise=None, **more):
     levels = Levels(zsnr)
     if sampler in DISCARD:
@@ -222,7 +245,7 @@ def k_case(sampler, function, schedule, steps, pred="eps", zsnr=0, eta=None, noi
     if eta is not None:
         more["eta"] = eta
     k.torch = types.SimpleNamespace(**{**vars(torch), "randn_like": draw})
-    x = function(model, x, s, **({"disable": True} if function is not ipndm else {}), **more)
+    x = function(model, x, s, **({"disable": True} if function not in (ipndm, restart) else {}), **more)
     k.torch = torch
     log.end(x)
 
@@ -306,4 +329,6 @@ K("DPM++ 2M SDE Heun", k.sample_dpmpp_2m_sde, "Exponential", 5, noise=1, solver_
   pred="v", eta=0.6)
 for name, function, _ in (ALL[0], ALL[2], ALL[3]):
     K(name, function, "Karras", 20, s_churn=5.0, s_noise=1.05)
+for steps, pred in ((7, "eps"), (20, "v"), (40, "eps")):
+    K("Restart", restart, "Karras", steps, pred=pred)
 out.close()
