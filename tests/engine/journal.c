@@ -1,0 +1,172 @@
+/* The queue on disk: what is written comes back, in order; a crash counts; what was finished is not
+ * done again. */
+#include "engine/journal.h"
+#include "engine/picture.h"
+#include "tests/check.h"
+
+#include <glib/gstdio.h>
+
+static char *folder, *path;
+
+static struct journal *reopened(void)
+{
+    return journal_open(path);
+}
+
+static void add(struct journal *journal, const char *prompt, uint64_t seed, int batch)
+{
+    journal_add(journal, &(struct request){.prompt = (char *)prompt,
+                                           .negative = (char *)"a \"quoted\" ünit\n",
+                                           .cfg = 2.75,
+                                           .steps = 7,
+                                           .fixed_seed = true,
+                                           .seed = seed,
+                                           .batch = batch,
+                                           .folder = folder});
+}
+
+static void test_round_trip(void)
+{
+    struct journal *j = journal_open(path);
+    CHECK(journal_count(j) == 0 && !journal_crashed(j));
+    add(j, "first", G_MAXUINT64, 3);
+    add(j, "second", 5, 1);
+    add(j, "third", 6, 1);
+    struct journal_job *random = journal_add(j, &(struct request){.prompt = (char *)"any"});
+    CHECK(random->request.fixed_seed, "a job's seed is fixed before it is written");
+    journal_move(j, journal_at(j, 2)->key, 0);
+    journal_remove(j, journal_at(j, 2)->key);
+    CHECK(journal_save(j, NULL));
+    journal_close(j);
+
+    j = reopened();
+    CHECK(!journal_crashed(j), "it was closed properly");
+    CHECK(journal_count(j) == 3, "%u jobs", journal_count(j));
+    CHECK_STR(journal_at(j, 0)->request.prompt, "third");
+    const struct request *r = &journal_at(j, 1)->request;
+    CHECK_STR(r->prompt, "first");
+    CHECK_STR(r->negative, "a \"quoted\" ünit\n");
+    CHECK(r->seed == G_MAXUINT64 && r->cfg == 2.75 && r->steps == 7 && r->batch == 3);
+    CHECK(r->sampler == NULL, "an absent text stays absent");
+    while (journal_count(j))
+        journal_remove(j, journal_at(j, 0)->key);
+    journal_close(j);
+}
+
+static void save_picture(const char *name, const char *parameters)
+{
+    struct picture picture = {8, 8, g_bytes_new_take(g_malloc0(8 * 8 * 3), 8 * 8 * 3)};
+    g_autoptr(GBytes) png = picture_encode_png(&picture, parameters, NULL);
+    g_autofree char *file = g_build_filename(folder, name, NULL);
+    CHECK(g_file_set_contents(file, g_bytes_get_data(png, NULL), (gssize)g_bytes_get_size(png),
+                              NULL));
+    picture_clear(&picture);
+}
+
+/* Dies without a word: the file says "open" and "running". */
+static void crash_while_running(void)
+{
+    struct journal *j = reopened();
+    CHECK(journal_count(j) == 1);
+    journal_at(j, 0)->running = true;
+    CHECK(journal_save(j, NULL));
+    /* not closed */
+}
+
+static void test_crash(void)
+{
+    struct journal *j = reopened();
+    add(j, "a cat", 100, 4);
+    journal_at(j, 0)->done = 1; /* picture 100 is done and written down */
+    CHECK(journal_save(j, NULL));
+    journal_close(j);
+    crash_while_running();
+    /* 101 was saved, but the crash came before it was written down; 103 is not next, so it does not
+     * count */
+    save_picture("x-101.png",
+                 "a cat\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 101, Size: 8x8");
+    save_picture("x-103.png",
+                 "a cat\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 103, Size: 8x8");
+    save_picture("y-102.png",
+                 "a dog\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 102, Size: 8x8");
+
+    j = reopened();
+    CHECK(journal_crashed(j));
+    CHECK(journal_at(j, 0)->begun == 1 && !journal_at(j, 0)->set_aside);
+    journal_settle(j, folder);
+    CHECK(journal_at(j, 0)->done == 2, "done %d of 4: 100 and 101", journal_at(j, 0)->done);
+    CHECK(journal_save(j, NULL));
+    journal_close(j);
+
+    crash_while_running(); /* the second time: set aside */
+    j = reopened();
+    CHECK(journal_at(j, 0)->begun == 2 && journal_at(j, 0)->set_aside);
+    journal_close(j);
+    j = reopened();
+    CHECK(journal_at(j, 0)->set_aside, "it stays set aside");
+    journal_remove(j, journal_at(j, 0)->key);
+    journal_close(j);
+}
+
+static void test_without_metadata(void)
+{
+    struct journal *j = reopened();
+    add(j, "a cat", 7, 2);
+    journal_close(j);
+    crash_while_running();
+    save_picture("00003-17.png", NULL); /* 17 holds a 7, but is not 7 */
+    j = reopened();
+    journal_settle(j, folder);
+    CHECK(journal_at(j, 0)->done == 0);
+    journal_at(j, 0)->running = true;
+    journal_save(j, NULL);
+    save_picture("00004-7.png", NULL);
+    save_picture("00005-8.png", NULL);
+    j = reopened();
+    journal_settle(j, folder);
+    CHECK(journal_count(j) == 0, "both pictures are there: the job is done");
+    journal_close(j);
+}
+
+static void test_damaged(void)
+{
+    CHECK(g_file_set_contents(path, "{\"jobs\": [", -1, NULL));
+    g_test_expect_message("figment", G_LOG_LEVEL_WARNING, "*damaged*");
+    struct journal *j = journal_open(path);
+    g_test_assert_expected_messages();
+    CHECK(journal_count(j) == 0);
+    g_autofree char *aside = g_strconcat(path, ".damaged", NULL);
+    CHECK(g_file_test(aside, G_FILE_TEST_EXISTS), "nothing is thrown away");
+    journal_close(j);
+
+    CHECK(g_file_set_contents(path,
+                              "{\"open\": true, \"jobs\": [7, {\"request\": 1}, {\"request\": "
+                              "{\"batch\": -5, \"seed\": 3, \"prompt\": 9}, \"done\": 1e9}]}",
+                              -1, NULL));
+    j = journal_open(path);
+    CHECK(journal_count(j) == 1, "what is no job is passed over");
+    CHECK(journal_at(j, 0)->request.batch == 1 && journal_at(j, 0)->request.prompt == NULL);
+    journal_close(j);
+
+    j = journal_open("/proc/nowhere/queue.json");
+    add(j, "kept in memory", 1, 1);
+    GError *error = NULL;
+    CHECK(!journal_save(j, &error) && error && journal_count(j) == 1);
+    g_clear_error(&error);
+    journal_close(j);
+}
+
+int main(void)
+{
+    folder = g_dir_make_tmp("figment-journal-XXXXXX", NULL);
+    path = g_build_filename(folder, "queue.json", NULL);
+    test_round_trip();
+    test_crash();
+    test_without_metadata();
+    test_damaged();
+    g_autofree char *clean = g_strdup_printf("rm -r '%s'", folder);
+    CHECK(system(clean) == 0);
+    g_free(folder);
+    g_free(path);
+    return check_result();
+}
