@@ -140,7 +140,8 @@ static void fuse_input(struct planner *p, struct node *n)
     struct node *up = sole_producer(p, n->in[0]);
     if (up && (p->fuse & FUSE_UPSAMPLE) && up->op == OP_upsample_nearest && n->in[0] == up->out &&
         up->out->dims[1] == 2 * up->in[0]->dims[1] && up->out->dims[2] == 2 * up->in[0]->dims[2] &&
-        w->dims[2] == 3 && w->dims[3] == 3 && n->params.conv2d.stride == 1) {
+        w->dims[2] == 3 && w->dims[3] == 3 && n->params.conv2d.stride == 1 &&
+        n->params.conv2d.padding == 1 && !n->params.conv2d.pad_end) {
         n->upsample = true;
         n->in[0] = up->in[0];
         p->producer[tensor_base(up->out)->id] = -1;

@@ -20,7 +20,8 @@
  *
  * What a node computes, with its fused fields (those that do not apply are NULL, false, OP_COUNT):
  *  - conv2d, linear: out = activation(op(input) + bias + broadcast + residual), where
- *      input = in[0], or the nearest 2x upsampling of in[0] (upsample), or silu(group_norm(in[0]))
+ *      input = in[0], or the nearest 2x upsampling of in[0] (upsample; 3x3, stride 1,
+ *      padding 1), or silu(group_norm(in[0]))
  *      (norm; first the norm, then the upsampling);
  *      with geglu the weight has 2N rows, and out [..., N] = (first half) * gelu(second half); then
  *      residual, broadcast and activation are absent.

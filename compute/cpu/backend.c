@@ -1,4 +1,4 @@
-/* The CPU back end's life, its programs, and the cache of packed weights. */
+/* The CPU back end's life, its programs and their data. */
 #include "compute/cpu/private.h"
 
 #include "compute/cpu/memory.h"
@@ -21,146 +21,11 @@ bool step_cancelled(const int *cancel, GError **error)
     return true;
 }
 
-static void count_bytes(struct cpu *cpu, size_t taken, size_t given)
+void cpu_count_bytes(struct cpu *cpu, size_t taken, size_t given)
 {
     cpu->base.bytes_now += taken;
     cpu->base.bytes_now -= given;
     cpu->base.bytes_peak = MAX(cpu->base.bytes_peak, cpu->base.bytes_now);
-}
-
-/* ---- packed weights ---- */
-
-static guint packed_hash(gconstpointer key)
-{
-    const struct packed *p = (const struct packed *)key;
-    return g_direct_hash(p->weight) ^ p->revision * 31u ^ (guint)p->dtype * 7u;
-}
-
-static gboolean packed_equal(gconstpointer x, gconstpointer y)
-{
-    const struct packed *a = (const struct packed *)x, *b = (const struct packed *)y;
-    return a->weight == b->weight && a->revision == b->revision && a->dtype == b->dtype &&
-           !a->layout == !b->layout && (!a->layout || dnn_layout_equal(a->layout, b->layout));
-}
-
-static void packed_free(struct cpu *cpu, struct packed *p)
-{
-    if (p->data)
-        count_bytes(cpu, 0, p->bytes);
-    memory_give(p->data, p->bytes);
-    dnn_layout_free(p->layout);
-    g_free(p);
-}
-
-/* Elements read at once: long reads stop here when the user cancels. */
-#define READ_COUNT ((size_t)4 << 20)
-
-static bool read_weight(const struct weight *weight, enum dtype as, void *dst, const int *cancel,
-                        GError **error)
-{
-    size_t count = weight_count(weight);
-    for (size_t first = 0; first < count; first += READ_COUNT) {
-        size_t n = MIN(READ_COUNT, count - first);
-        if (step_cancelled(cancel, error) ||
-            !weight->read(weight, as, first, n, (char *)dst + first * dtype_size(as), error))
-            return false;
-    }
-    return true;
-}
-
-static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError **error)
-{
-    const struct weight *w = p->weight;
-    enum dtype type = dnn_layout_dtype(p->layout);
-    size_t bytes = dnn_layout_bytes(p->layout);
-    /* F32 for oneDNN but BF16 in memory: through a copy. */
-    void *packed = type == p->dtype ? p->data : memory_take(bytes, "packing a weight", error);
-    if (!packed)
-        return false;
-    bool ok =
-        dnn_pack(cpu->dnn, p->layout, w->rank == 4 && !dnn_layout_is_matrix(p->layout) ? 4 : 2,
-                 w->dims, type, plain, packed);
-    if (!ok)
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cpu: oneDNN cannot pack '%s'", w->name);
-    if (packed != p->data) {
-        cpu->kernels->to_bf16(packed, p->data, bytes / sizeof(float));
-        memory_give(packed, bytes);
-    }
-    return ok;
-}
-
-static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
-{
-    const struct weight *w = p->weight;
-    if (!p->layout)
-        return read_weight(w, p->dtype, p->data, cancel, error);
-    enum dtype type = dnn_layout_dtype(p->layout);
-    size_t bytes = weight_count(w) * dtype_size(type);
-    void *plain = memory_take(bytes, "reading a weight", error);
-    if (!plain)
-        return false;
-    count_bytes(cpu, bytes, 0);
-    bool ok = read_weight(w, type, plain, cancel, error) && reorder(cpu, p, plain, error);
-    memory_give(plain, bytes);
-    count_bytes(cpu, 0, bytes);
-    return ok;
-}
-
-static struct packed *pack(struct cpu *cpu, const struct packed *key, const int *cancel,
-                           GError **error)
-{
-    struct packed *p = g_new0(struct packed, 1);
-    p->weight = key->weight;
-    p->revision = key->revision;
-    p->dtype = key->dtype;
-    p->layout = key->layout ? dnn_layout_copy(key->layout) : NULL;
-    size_t count = p->layout ? dnn_layout_bytes(p->layout) / dtype_size(dnn_layout_dtype(p->layout))
-                             : weight_count(p->weight);
-    p->bytes = count * dtype_size(p->dtype);
-    p->data = memory_take(p->bytes, "the model's weights", error);
-    if (p->data)
-        count_bytes(cpu, p->bytes, 0);
-    if (p->data && read_packed(cpu, p, cancel, error)) {
-        g_hash_table_add(cpu->packed, p);
-        return p;
-    }
-    packed_free(cpu, p);
-    return NULL;
-}
-
-const struct packed *step_weight(struct step *step, const struct weight *weight,
-                                 const struct dnn_layout *layout, enum dtype dtype,
-                                 const int *cancel, GError **error)
-{
-    struct cpu_program *program = step->program;
-    struct packed key = {.weight = weight,
-                         .revision = weight->revision,
-                         .layout = (struct dnn_layout *)layout,
-                         .dtype = dtype};
-    struct packed *p = g_hash_table_lookup(program->cpu->packed, &key);
-    if (!p && !(p = pack(program->cpu, &key, cancel, error)))
-        return NULL;
-    if (!g_ptr_array_find(program->weights, p, NULL)) {
-        g_ptr_array_add(program->weights, p);
-        p->users++;
-        program->base.weight_bytes += p->bytes;
-    }
-    return p;
-}
-
-static void forget_weights(struct backend *backend)
-{
-    struct cpu *cpu = (struct cpu *)backend;
-    GHashTableIter iter;
-    gpointer key;
-    g_hash_table_iter_init(&iter, cpu->packed);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        struct packed *p = (struct packed *)key;
-        if (p->users == 0) {
-            g_hash_table_iter_remove(&iter);
-            packed_free(cpu, p);
-        }
-    }
 }
 
 /* ---- shared blocks ---- */
@@ -171,13 +36,13 @@ static bool grow(struct cpu *cpu, void **block, size_t *size, size_t needed, con
     if (needed <= *size)
         return true;
     memory_give(*block, *size);
-    count_bytes(cpu, 0, *size);
+    cpu_count_bytes(cpu, 0, *size);
     *size = 0;
     *block = memory_take(needed, purpose, error);
     if (!*block)
         return false;
     *size = needed;
-    count_bytes(cpu, needed, 0);
+    cpu_count_bytes(cpu, needed, 0);
     return true;
 }
 
@@ -200,13 +65,13 @@ static void shrink(struct cpu *cpu)
     }
     if (arena < cpu->arena_bytes) {
         memory_give(cpu->arena, cpu->arena_bytes);
-        count_bytes(cpu, 0, cpu->arena_bytes);
+        cpu_count_bytes(cpu, 0, cpu->arena_bytes);
         cpu->arena = NULL;
         cpu->arena_bytes = 0;
     }
     if (scratch < cpu->scratch_bytes) {
         memory_give(cpu->scratch, cpu->scratch_bytes);
-        count_bytes(cpu, 0, cpu->scratch_bytes);
+        cpu_count_bytes(cpu, 0, cpu->scratch_bytes);
         cpu->scratch = NULL;
         cpu->scratch_bytes = 0;
     }
@@ -291,7 +156,8 @@ static bool step_init(struct step *step, const int *cancel, GError **error)
     switch (step->node->op) {
     case OP_conv2d:
     case OP_linear:
-        return product_init(step, cancel, error);
+        return step->program->cpu->direct ? direct_init(step, cancel, error)
+                                          : product_init(step, cancel, error);
     case OP_attention:
         return attention_init(step, cancel, error);
     case OP_group_norm:
@@ -313,7 +179,7 @@ static void destroy_program(struct program *p)
     for (guint i = 0; i < program->weights->len; i++)
         ((struct packed *)program->weights->pdata[i])->users--;
     if (program->kept)
-        count_bytes(cpu, 0, program->kept_bytes);
+        cpu_count_bytes(cpu, 0, program->kept_bytes);
     memory_give(program->kept, program->kept_bytes);
     g_ptr_array_remove_fast(cpu->programs, program);
     shrink(cpu);
@@ -340,7 +206,7 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
         program->kept = memory_take(plan->kept_bytes, "inputs and outputs", error);
         ok = program->kept != NULL;
         program->kept_bytes = ok ? plan->kept_bytes : 0;
-        count_bytes(cpu, program->kept_bytes, 0);
+        cpu_count_bytes(cpu, program->kept_bytes, 0);
     }
     for (; ok && program->step_count < plan->node_count; program->step_count++) {
         struct step *step = &program->steps[program->step_count];
@@ -380,7 +246,7 @@ static void destroy(struct backend *backend)
 {
     struct cpu *cpu = (struct cpu *)backend;
     g_warn_if_fail(cpu->programs->len == 0);
-    forget_weights(backend);
+    cpu_forget_weights(backend);
     g_hash_table_destroy(cpu->packed);
     g_ptr_array_free(cpu->programs, TRUE);
     memory_give(cpu->arena, cpu->arena_bytes);
@@ -400,13 +266,25 @@ static const struct backend_class cpu_class = {
     .write = write_input,
     .read = read_output,
     .destroy_program = destroy_program,
-    .forget_weights = forget_weights,
+    .forget_weights = cpu_forget_weights,
     .destroy = destroy,
 };
 
 bool cpu_has_bf16(void)
 {
     return dnn_has_bf16();
+}
+
+/*
+ * oneDNN's products are the faster ones from AVX-512 on. FIGMENT_CPU_PRODUCTS=own|onednn chooses
+ * (tests, measurements).
+ */
+static bool use_direct(const struct kernels *kernels)
+{
+    const char *wish = g_getenv("FIGMENT_CPU_PRODUCTS");
+    if (g_strcmp0(wish, "own") == 0 || g_strcmp0(wish, "onednn") == 0)
+        return g_str_equal(wish, "own");
+    return kernels->panel < 32;
 }
 
 struct backend *cpu_backend_create(enum dtype precision, int threads, GError **error)
@@ -418,14 +296,18 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     if (!dnn)
         return NULL;
     struct cpu *cpu = g_new0(struct cpu, 1);
-    cpu->base.class = &cpu_class;
+    cpu->class = cpu_class;
+    cpu->base.class = &cpu->class;
     cpu->base.precision = precision;
     cpu->base.label = g_strdup_printf("CPU (%s)", dtype_name(precision));
     cpu->dnn = dnn;
     cpu->kernels = kernels_choose();
     cpu->threads = threads;
     cpu->native_bf16 = dnn_has_bf16();
-    cpu->packed = g_hash_table_new(packed_hash, packed_equal);
+    cpu->direct = use_direct(cpu->kernels);
+    if (cpu->direct)
+        cpu->class.fuse |= FUSE_GEGLU | FUSE_NORM_INPUT | FUSE_UPSAMPLE;
+    cpu->packed = cpu_packed_table();
     cpu->programs = g_ptr_array_new();
     return &cpu->base;
 }

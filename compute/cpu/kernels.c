@@ -142,6 +142,8 @@ static void affine(const float *x, const float *factor, const float *offset, boo
 
 const struct kernels KERNELS = {
     .name = KERNELS_NAME,
+    .panel = 2 * VECTOR,
+    .product = KERNELS_PRODUCT,
     .from_bf16 = from_bf16,
     .to_bf16 = to_bf16,
     .activate = activate,

@@ -25,8 +25,19 @@ enum {
     ATTENTION_PANEL = 32, /* keys side by side in packed keys; padded size is a multiple of 16 */
 };
 
+/* A run of the sum that a product is: consecutive elements of the left side, from offset a, against
+ * consecutive rows of a panel of weights, from row w. */
+struct product_piece {
+    size_t a, w, depth;
+};
+
 struct kernels {
     const char *name;
+    int panel; /* columns of a panel of weights */
+    /* c[rows][panel] += a * w over all pieces; lda, ldc: elements between rows. w is a panel
+     * [depth][panel], F32 or BF16. */
+    void (*product)(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
+                    size_t count, const void *w, bool bf16, float *c, size_t ldc);
     void (*from_bf16)(const uint16_t *x, float *y, size_t n);
     void (*to_bf16)(const float *x, uint16_t *y, size_t n); /* to nearest even */
     /* silu, gelu, quick_gelu, relu, soft_clamp; y may be x. */

@@ -10,6 +10,9 @@
 #define KERNELS_TEXT_OF(x) KERNELS_TEXT(x)
 #define KERNELS KERNELS_NAME_OF(kernels, KERNELS_ISA)
 #define KERNELS_ATTENTION KERNELS_NAME_OF(attention, KERNELS_ISA)
+#define KERNELS_PRODUCT KERNELS_NAME_OF(product, KERNELS_ISA)
 #define KERNELS_NAME KERNELS_TEXT_OF(KERNELS_ISA)
 
 void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch);
+void KERNELS_PRODUCT(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
+                     size_t count, const void *w, bool bf16, float *c, size_t ldc);

@@ -10,17 +10,6 @@
 /* Elements of one chunk of rows: part of the result's definition, not of the machine. */
 #define CHUNK_ELEMENTS 65536
 
-struct norm {
-    const struct step *step;
-    const struct cpu *cpu;
-    enum dtype in_type, out_type;
-    const void *in;
-    void *out;
-    const float *weight, *bias;
-    size_t batch, rows, channels, chunk_rows, chunks;
-    float *shift, *sums, *factors, *offsets, *threads;
-};
-
 struct norm_weights {
     const struct packed *weight, *bias;
 };
@@ -30,24 +19,43 @@ static size_t rounded_up(size_t n)
     return (n + 15) / 16 * 16;
 }
 
-static void norm_shape(const struct step *step, struct norm *g)
+void norm_describe(struct norm *g, const struct step *step, const struct tensor *x, int groups,
+                   float eps)
 {
-    const struct tensor *x = step->node->in[0];
     memset(g, 0, sizeof *g);
     g->step = step;
     g->cpu = step->program->cpu;
+    g->groups = (size_t)groups;
+    g->eps = eps;
     g->channels = (size_t)x->dims[x->rank - 1];
-    g->batch = step->node->op == OP_group_norm ? (size_t)x->dims[0] : 1;
+    g->batch = groups ? (size_t)x->dims[0] : 1;
     g->rows = tensor_count(x) / g->channels / g->batch;
     g->chunk_rows = MAX(CHUNK_ELEMENTS / g->channels, 1);
     g->chunks = (g->rows + g->chunk_rows - 1) / g->chunk_rows;
+    g->in_type = step_store(step, x);
+}
+
+size_t norm_scratch(const struct norm *g)
+{
+    size_t floats = 2 * (size_t)parallel_threads() * rounded_up(g->channels);
+    if (g->groups)
+        floats += 3 * rounded_up(g->batch * g->channels) +
+                  rounded_up(g->batch * g->chunks * 2 * g->channels);
+    return floats * sizeof(float);
+}
+
+static void norm_of_node(const struct step *step, struct norm *g)
+{
+    const struct node *n = step->node;
+    bool group = n->op == OP_group_norm;
+    norm_describe(g, step, n->in[0], group ? n->params.group_norm.groups : 0,
+                  group ? n->params.group_norm.eps : n->params.layer_norm.eps);
 }
 
 static void norm_data(struct norm *g)
 {
     const struct step *step = g->step;
     const struct norm_weights *w = (const struct norm_weights *)step->state;
-    g->in_type = step_store(step, step->node->in[0]);
     g->out_type = step_store(step, step->node->out);
     g->in = step_data(step, step->node->in[0]);
     g->out = step_data(step, step->node->out);
@@ -60,9 +68,11 @@ static bool norm_weights_init(struct step *step, const int *cancel, GError **err
     struct norm_weights *w = g_new0(struct norm_weights, 1);
     step->state = w;
     const struct node *n = step->node;
-    if (n->weight && !(w->weight = step_weight(step, n->weight, NULL, DTYPE_F32, cancel, error)))
+    if (n->weight &&
+        !(w->weight = step_weight(step, n->weight, PACK_PLAIN, NULL, DTYPE_F32, cancel, error)))
         return false;
-    return !n->bias || (w->bias = step_weight(step, n->bias, NULL, DTYPE_F32, cancel, error));
+    return !n->bias ||
+           (w->bias = step_weight(step, n->bias, PACK_PLAIN, NULL, DTYPE_F32, cancel, error));
 }
 
 static void norm_finish(struct step *step)
@@ -122,7 +132,7 @@ static void finish_group(const struct norm *g, size_t batch, size_t first, size_
     double variance = (moment + n * spread) / (n * (double)count);
     /* Rounding may leave a tiny negative; a NaN must stay. */
     variance = variance < 0 ? 0 : variance;
-    double inverse = 1 / sqrt(variance + (double)g->step->node->params.group_norm.eps);
+    double inverse = 1 / sqrt(variance + (double)g->eps);
     for (size_t c = first; c < first + count; c++) {
         double factor = inverse * (g->weight ? (double)g->weight[c] : 1);
         g->factors[batch * g->channels + c] = (float)factor;
@@ -148,31 +158,38 @@ static void affine_chunk(void *data, size_t index, int thread)
     }
 }
 
+bool norm_statistics(struct norm *g, float *scratch, const int *cancel)
+{
+    size_t vectors = rounded_up(g->batch * g->channels);
+    g->shift = scratch;
+    g->factors = g->shift + vectors;
+    g->offsets = g->factors + vectors;
+    g->sums = g->offsets + vectors;
+    g->threads = g->sums + rounded_up(g->batch * g->chunks * 2 * g->channels);
+    for (size_t b = 0; b < g->batch; b++) {
+        float *shift = g->shift + b * g->channels;
+        const float *x =
+            row_read(g->cpu, g->in_type, g->in, b * g->rows * g->channels, g->channels, shift);
+        if (x != shift)
+            memcpy(shift, x, g->channels * sizeof *x);
+    }
+    if (!parallel_for(g->batch * g->chunks, cancel, sum_chunk, g))
+        return false;
+    size_t count = g->channels / g->groups;
+    for (size_t b = 0; b < g->batch; b++)
+        for (size_t k = 0; k < g->groups; k++)
+            finish_group(g, b, k * count, count);
+    return true;
+}
+
 static bool group_norm_run(struct step *step, const int *cancel, GError **error)
 {
     struct norm g;
-    norm_shape(step, &g);
+    norm_of_node(step, &g);
     norm_data(&g);
-    size_t vectors = rounded_up(g.batch * g.channels);
-    g.shift = (float *)step_scratch(step);
-    g.factors = g.shift + vectors;
-    g.offsets = g.factors + vectors;
-    g.sums = g.offsets + vectors;
-    g.threads = g.sums + rounded_up(g.batch * g.chunks * 2 * g.channels);
-    for (size_t b = 0; b < g.batch; b++) {
-        float *shift = g.shift + b * g.channels;
-        const float *x =
-            row_read(g.cpu, g.in_type, g.in, b * g.rows * g.channels, g.channels, shift);
-        if (x != shift)
-            memcpy(shift, x, g.channels * sizeof *x);
-    }
-    if (!parallel_for(g.batch * g.chunks, cancel, sum_chunk, &g))
-        return fail_cancelled(error);
-    size_t groups = (size_t)step->node->params.group_norm.groups, count = g.channels / groups;
-    for (size_t b = 0; b < g.batch; b++)
-        for (size_t k = 0; k < groups; k++)
-            finish_group(&g, b, k * count, count);
-    return parallel_for(g.batch * g.chunks, cancel, affine_chunk, &g) || fail_cancelled(error);
+    return (norm_statistics(&g, (float *)step_scratch(step), cancel) &&
+            parallel_for(g.batch * g.chunks, cancel, affine_chunk, &g)) ||
+           fail_cancelled(error);
 }
 
 static const struct step_class group_norm_class = {group_norm_run, norm_finish};
@@ -180,12 +197,9 @@ static const struct step_class group_norm_class = {group_norm_run, norm_finish};
 bool group_norm_init(struct step *step, const int *cancel, GError **error)
 {
     struct norm g;
-    norm_shape(step, &g);
+    norm_of_node(step, &g);
     step->class = &group_norm_class;
-    size_t floats = 3 * rounded_up(g.batch * g.channels) +
-                    rounded_up(g.batch * g.chunks * 2 * g.channels) +
-                    2 * (size_t)parallel_threads() * rounded_up(g.channels);
-    step_need_scratch(step, floats * sizeof(float));
+    step_need_scratch(step, norm_scratch(&g));
     return norm_weights_init(step, cancel, error);
 }
 
@@ -198,8 +212,7 @@ static void layer_chunk(void *data, size_t index, int thread)
         const float *x =
             row_read(g->cpu, g->in_type, g->in, element, g->channels, thread_row(g, thread, 0));
         float *y = row_target(g->out_type, g->out, element, thread_row(g, thread, 1));
-        g->cpu->kernels->layer_norm(x, g->weight, g->bias, g->step->node->params.layer_norm.eps, y,
-                                    g->channels);
+        g->cpu->kernels->layer_norm(x, g->weight, g->bias, g->eps, y, g->channels);
         row_write(g->cpu, g->out_type, g->out, element, g->channels, y);
     }
 }
@@ -207,7 +220,7 @@ static void layer_chunk(void *data, size_t index, int thread)
 static bool layer_norm_run(struct step *step, const int *cancel, GError **error)
 {
     struct norm g;
-    norm_shape(step, &g);
+    norm_of_node(step, &g);
     norm_data(&g);
     g.threads = (float *)step_scratch(step);
     return parallel_for(g.chunks, cancel, layer_chunk, &g) || fail_cancelled(error);
@@ -218,9 +231,8 @@ static const struct step_class layer_norm_class = {layer_norm_run, norm_finish};
 bool layer_norm_init(struct step *step, const int *cancel, GError **error)
 {
     struct norm g;
-    norm_shape(step, &g);
+    norm_of_node(step, &g);
     step->class = &layer_norm_class;
-    step_need_scratch(step,
-                      2 * (size_t)parallel_threads() * rounded_up(g.channels) * sizeof(float));
+    step_need_scratch(step, norm_scratch(&g));
     return norm_weights_init(step, cancel, error);
 }

@@ -18,8 +18,10 @@ struct cpu {
     struct dnn *dnn;
     const struct kernels *kernels;
     int threads;
-    bool native_bf16;   /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
-    GHashTable *packed; /* set of struct packed, by weight, revision and layout */
+    bool native_bf16; /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
+    bool direct;      /* products by own loops (direct.c) instead of oneDNN (product.c) */
+    struct backend_class class; /* what fuses depends on direct */
+    GHashTable *packed;         /* set of struct packed, by weight, revision and layout */
     GPtrArray *programs;
     /* Shared by all programs, as large as the largest needs; nothing in them outlives a step (the
      * scratch) or a run (the arena). */
@@ -27,11 +29,25 @@ struct cpu {
     size_t arena_bytes, scratch_bytes;
 };
 
+/* How a weight lies in memory. */
+enum packing {
+    PACK_PLAIN,  /* in file order */
+    PACK_ONEDNN, /* in `layout` */
+    /* For kernels.product: [panel][ky][kx][in][kernels.panel], rows beyond the last are 0. */
+    PACK_PANELS,
+    /* The same with the first and the second half of the rows (geglu) in panels of their own. */
+    PACK_HALVES,
+    /* A 3x3 kernel behind a nearest 2x upsampling as four 2x2 kernels on the small image, one for
+     * each parity of the output's row and column: [py][px] of what PACK_PANELS is. */
+    PACK_PHASES,
+};
+
 /* A weight in the form some step wants. Owned by the back end, counted by programs. */
 struct packed {
     const struct weight *weight;
     unsigned revision;
-    struct dnn_layout *layout; /* NULL = plain, in file order */
+    enum packing packing;
+    struct dnn_layout *layout; /* PACK_ONEDNN only */
     enum dtype dtype;          /* of data; may be BF16 where the layout is F32 (converted on use) */
     int users;
     void *data;
@@ -74,12 +90,15 @@ void step_need_scratch(struct step *step, size_t bytes);
 void *step_scratch(const struct step *step);
 
 /*
- * The weight in a layout (NULL = plain) and format, packed now if it is not yet; kept by the step's
- * program until that is destroyed. NULL with an error on a read error, no memory, or cancel.
+ * The weight in a packing and format, packed now if it is not yet; kept by the step's program until
+ * that is destroyed. NULL with an error on a read error, no memory, or cancel.
  */
 const struct packed *step_weight(struct step *step, const struct weight *weight,
-                                 const struct dnn_layout *layout, enum dtype dtype,
-                                 const int *cancel, GError **error);
+                                 enum packing packing, const struct dnn_layout *layout,
+                                 enum dtype dtype, const int *cancel, GError **error);
+GHashTable *cpu_packed_table(void);
+void cpu_forget_weights(struct backend *backend);
+void cpu_count_bytes(struct cpu *cpu, size_t taken, size_t given);
 
 /* n elements at x as F32: x itself, or converted into `row`. */
 const float *row_read(const struct cpu *cpu, enum dtype store, const void *x, size_t first,
@@ -93,7 +112,31 @@ bool step_cancelled(const int *cancel, GError **error);
 /* Always false, with the error that says so. */
 bool fail_cancelled(GError **error);
 
+/* A normalization in the making: of a node (norm.c), or of a convolution's input (direct.c). */
+struct norm {
+    const struct step *step;
+    const struct cpu *cpu;
+    enum dtype in_type, out_type;
+    const void *in;
+    void *out;
+    const float *weight, *bias;
+    size_t groups; /* 0 = a layer_norm */
+    float eps;
+    size_t batch, rows, channels, chunk_rows, chunks;
+    float *shift, *sums, *factors, *offsets, *threads;
+};
+
+void norm_describe(struct norm *norm, const struct step *step, const struct tensor *x, int groups,
+                   float eps);
+size_t norm_scratch(const struct norm *norm); /* bytes */
+/*
+ * Fills norm->factors and norm->offsets, [batch][channels], inside the scratch: the group_norm is x
+ * * factor + offset. norm->in, weight and bias are set by the caller. False when cancelled.
+ */
+bool norm_statistics(struct norm *norm, float *scratch, const int *cancel);
+
 /* One a kind of node. False with an error. */
+bool direct_init(struct step *step, const int *cancel, GError **error);
 bool product_init(struct step *step, const int *cancel, GError **error);
 bool attention_init(struct step *step, const int *cancel, GError **error);
 bool group_norm_init(struct step *step, const int *cancel, GError **error);

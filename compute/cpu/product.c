@@ -346,10 +346,12 @@ bool product_init(struct step *step, const int *cancel, GError **error)
                                  : init_linear(step, p, type, out_type, error);
     if (!ok)
         return false;
-    p->weights = step_weight(step, n->weight, known_layout(p), cpu->base.precision, cancel, error);
+    p->weights = step_weight(step, n->weight, PACK_ONEDNN, known_layout(p), cpu->base.precision,
+                             cancel, error);
     if (!p->weights)
         return false;
-    if (n->bias && !(p->bias = step_weight(step, n->bias, NULL, DTYPE_F32, cancel, error)))
+    if (n->bias &&
+        !(p->bias = step_weight(step, n->bias, PACK_PLAIN, NULL, DTYPE_F32, cancel, error)))
         return false;
     if (p->convert)
         p->weight_floats = rounded(p->weights->bytes / 2);

@@ -31,6 +31,14 @@ INLINE void vec_store(float *x, vec v)
     *(vec_unaligned *)x = v;
 }
 
+typedef uint16_t vec_u16 __attribute__((vector_size(VECTOR * 2), aligned(2), may_alias));
+typedef uint32_t vec_u32 __attribute__((vector_size(VECTOR * 4)));
+
+INLINE vec vec_load_bf16(const uint16_t *x)
+{
+    return (vec)(__builtin_convertvector(*(const vec_u16 *)x, vec_u32) << 16);
+}
+
 INLINE vec vec_splat(float x)
 {
     return x - (vec){0};

@@ -2,6 +2,8 @@
 
 #include "compute/cpu/cpu.h"
 
+#include <gio/gio.h>
+
 #ifdef FIGMENT_HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
 #endif
@@ -353,9 +355,68 @@ static struct backend *open_backend(const char *name)
     return backend;
 }
 
-int main(int argc, char **argv)
+/* ---- fused = unfused ---- */
+
+static float *run_line(const char *line, struct backend *backend, size_t *count, int *nodes)
 {
-    struct backend *backend = open_backend(argc > 1 ? argv[1] : "cpu:f32");
+    struct op_case c;
+    case_init(&c, line, backend);
+    struct tensor *out = op_record(&c);
+    tape_output(c.tape, "out", out);
+    float *got = case_run(&c, out, NULL);
+    *count = tensor_count(out);
+    g_autoptr(GString) text = g_string_new(NULL);
+    tape_dump(c.tape, text);
+    const char *operations = strstr(text->str, ": ");
+    *nodes = operations ? atoi(operations + 2) : 0;
+    int cancel = 1;
+    GError *error = NULL;
+    CHECK(!tape_run(c.tape, &cancel, &error), "%s: ran although cancelled", line);
+    CHECK(error && error->code == G_IO_ERROR_CANCELLED, "%s: %s", line,
+          error ? error->message : "no error");
+    g_clear_error(&error);
+    if (got && tape_run(c.tape, NULL, &error)) {
+        g_autofree float *again = g_new0(float, *count);
+        tape_read(c.tape, "out", again);
+        CHECK(memcmp(got, again, *count * sizeof *got) == 0, "%s: differs after a cancel", line);
+    }
+    case_finish(&c);
+    return got;
+}
+
+int op_test_fused(const char *backend_name, const char *const *lines, size_t count)
+{
+    struct backend *backend = open_backend(backend_name);
+    if (!backend)
+        return EXIT_FAILURE;
+    const struct backend_class *class = backend->class;
+    struct backend_class plain = *class;
+    plain.fuse = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = 0, plain_n = 0;
+        int nodes = 0, plain_nodes = 0;
+        backend->class = class;
+        g_autofree float *fused = run_line(lines[i], backend, &n, &nodes);
+        backend->class = &plain;
+        g_autofree float *unfused = run_line(lines[i], backend, &plain_n, &plain_nodes);
+        backend->class = class;
+        CHECK(nodes < plain_nodes, "%s: nothing was fused (%d of %d)", lines[i], nodes,
+              plain_nodes);
+        if (!fused || !unfused || n != plain_n)
+            continue;
+        /* The unfused network rounds every value between two ops once more: up to five a path. */
+        double bound = backend->precision == DTYPE_F32 ? 5e-6 : 4 * bound_of(backend->precision);
+        double error = check_relative_error(fused, unfused, n);
+        CHECK(error <= bound, "%s: fused and unfused differ by %.3g > %.3g", lines[i], error,
+              bound);
+    }
+    backend_destroy(backend);
+    return check_result();
+}
+
+int op_test_goldens(const char *backend_name)
+{
+    struct backend *backend = open_backend(backend_name);
     if (!backend)
         return EXIT_FAILURE;
     g_autoptr(GPtrArray) goldens = goldens_read();

@@ -46,3 +46,8 @@ struct tensor *op_record(struct op_case *c);
 
 /* Whether the back end's format has fewer bits than F32. */
 bool op_is_16bit(const struct op_case *c);
+
+/* All golden cases of op_under_test (op_main.c). */
+int op_test_goldens(const char *backend);
+/* Each line's network fused and unfused (tests/op/fused.c). */
+int op_test_fused(const char *backend, const char *const *lines, size_t count);

@@ -1,0 +1,474 @@
+/*
+ * conv2d and linear by own loops (kernels_product.c), where oneDNN is slow or absent: before
+ * AVX-512 its channels-last 3x3 convolution runs at half of what the machine can do
+ * (docs/SPEED.md).
+ *
+ * An implicit matrix product. A strip of the input is copied into a frame of zeros, converted,
+ * normalized and activated on the way (what is ready to be read is read in place); then every task
+ * takes a block of output pixels and walks over panels of weights. Sums are F32, in an order that
+ * depends on the shapes alone.
+ */
+#include "compute/cpu/private.h"
+
+#include "compute/cpu/parallel.h"
+
+#include <string.h>
+
+/* Bytes of one strip's copy of the input, so that it stays in the last-level cache. */
+#define STRIP_BYTES ((size_t)8 << 20)
+/* Depth of the sum between two visits to the output: a panel's part stays in the second-level
+ * cache. */
+#define GROUP_DEPTH 1280
+#define PIECE_DEPTH 1024
+/* Output columns and pixels of a block: its sums stay in the first-level cache. */
+#define BLOCK_COLUMNS 64
+#define BLOCK_PIXELS 96
+/* At least this many tasks, if the shape allows, for threads that other programs delay. */
+#define TASKS 16
+
+struct group {
+    guint first, count;
+};
+
+struct direct {
+    const struct packed *weights, *bias, *norm_weight, *norm_bias;
+    bool flat;      /* 1x1: pixels are rows of a matrix */
+    bool copy;      /* the input goes through the strip */
+    bool in_output; /* sums lie in the output itself */
+    int phases;     /* 1, or 4 behind an upsampling */
+    size_t batch, height, width, in;
+    size_t out_height, out_width, out; /* of one phase; out: columns of one half */
+    size_t halves, panel, panels;      /* panels: of one half */
+    size_t kernel_height, kernel_width, stride, top, left;
+    size_t frame_width; /* pixels of a row of the strip */
+    size_t strip_rows;  /* output rows (flat: pixels) a strip */
+    size_t block_rows, block_columns, block_pixels;
+    size_t panel_depth;
+    GArray *pieces[4], *groups[4];
+    size_t thread_floats, strip_bytes, norm_bytes;
+};
+
+struct pass {
+    const struct direct *d;
+    const struct step *step;
+    const struct cpu *cpu;
+    const struct node *node;
+    struct norm norm;
+    enum dtype in_type, out_type;
+    const void *in;
+    const char *residual;
+    const void *broadcast;
+    char *out;
+    float *strip, *threads;
+    size_t image, first, rows; /* of the strip: output rows (flat: pixels) */
+    size_t blocks, across, ranges;
+};
+
+/* ---- the copy ---- */
+
+static void copy_pixels(const struct pass *p, size_t element, size_t pixels, size_t image,
+                        float *to)
+{
+    const struct direct *d = p->d;
+    size_t n = pixels * d->in;
+    const float *x = row_read(p->cpu, p->in_type, p->in, element, n, to);
+    if (p->node->norm.groups) {
+        const float *factors = p->norm.factors + image * d->in;
+        const float *offsets = p->norm.offsets + image * d->in;
+        for (size_t i = 0; i < n; i += d->in)
+            p->cpu->kernels->affine(x + i, factors, offsets, p->node->norm.silu, to + i, d->in);
+    } else if (x != to) {
+        memcpy(to, x, n * sizeof *to);
+    }
+}
+
+/* One row of the frame. */
+static void copy_frame(void *data, size_t index, int thread)
+{
+    const struct pass *p = (const struct pass *)data;
+    const struct direct *d = p->d;
+    (void)thread;
+    float *row = p->strip + index * d->frame_width * d->in;
+    size_t y = p->first * d->stride + index; /* less top: may be outside */
+    if (y < d->top || y - d->top >= d->height) {
+        memset(row, 0, d->frame_width * d->in * sizeof *row);
+        return;
+    }
+    size_t pixels = MIN(d->width, d->frame_width - d->left);
+    size_t right = d->frame_width - d->left - pixels;
+    memset(row, 0, d->left * d->in * sizeof *row);
+    copy_pixels(p, (p->image * d->height + y - d->top) * d->width * d->in, pixels, p->image,
+                row + d->left * d->in);
+    memset(row + (d->left + pixels) * d->in, 0, right * d->in * sizeof *row);
+}
+
+static void copy_flat(void *data, size_t index, int thread)
+{
+    const struct pass *p = (const struct pass *)data;
+    const struct direct *d = p->d;
+    (void)thread;
+    size_t end = MIN(p->rows, (index + 1) * BLOCK_PIXELS), image = d->height * d->width;
+    for (size_t i = index * BLOCK_PIXELS; i < end; i++)
+        copy_pixels(p, (p->first + i) * d->in, 1, (p->first + i) / image, p->strip + i * d->in);
+}
+
+/* ---- the product ---- */
+
+/* A run of output pixels whose inputs are evenly spaced. */
+struct run {
+    const float *a;
+    size_t lda, pixels;
+    size_t out; /* first output pixel */
+    size_t out_step;
+};
+
+static size_t block_runs(const struct pass *p, size_t block, int phase, struct run *runs)
+{
+    const struct direct *d = p->d;
+    if (d->flat) {
+        size_t first = block * d->block_pixels;
+        const float *a = d->copy ? p->strip : (const float *)p->in + p->first * d->in;
+        runs[0] = (struct run){a + first * d->in, d->in, MIN(d->block_pixels, p->rows - first),
+                               p->first + first, 1};
+        return 1;
+    }
+    size_t x = block % p->across * d->block_columns, y = block / p->across * d->block_rows;
+    size_t rows = MIN(d->block_rows, p->rows - y);
+    size_t columns = MIN(d->block_columns, d->out_width - x);
+    size_t scale = d->phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
+    for (size_t r = 0; r < rows; r++) {
+        size_t row = y + r;
+        runs[r].a =
+            p->strip + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->in;
+        runs[r].lda = d->stride * d->in;
+        runs[r].pixels = columns;
+        runs[r].out =
+            ((p->image * d->out_height + p->first + row) * scale + py) * d->out_width * scale +
+            x * scale + px;
+        runs[r].out_step = scale;
+    }
+    return rows;
+}
+
+/* bias + broadcast, for columns [column, column + n); 0 beyond the last. */
+static void start_row(const struct pass *p, size_t half, size_t column, size_t n, float *row)
+{
+    const struct direct *d = p->d;
+    size_t valid = MIN(n, d->out - MIN(column, d->out)), first = half * d->out + column;
+    memset(row, 0, n * sizeof *row);
+    if (p->broadcast) {
+        float other[BLOCK_COLUMNS];
+        const float *x = row_read(p->cpu, step_store(p->step, p->node->broadcast), p->broadcast,
+                                  p->image * d->out + column, valid, other);
+        memcpy(row, x, valid * sizeof *row);
+    }
+    if (d->bias)
+        p->cpu->kernels->add(row, (const float *)d->bias->data + first, row, valid);
+}
+
+static void start_run(const struct pass *p, const struct run *run, size_t column, size_t n,
+                      const float *start, float *c, size_t ldc)
+{
+    const struct direct *d = p->d;
+    size_t valid = MIN(n, d->out - column);
+    for (size_t i = 0; i < run->pixels; i++, c += ldc) {
+        if (!p->residual) {
+            memcpy(c, start, n * sizeof *c);
+            continue;
+        }
+        float other[BLOCK_COLUMNS];
+        size_t element = (run->out + i * run->out_step) * d->out + column;
+        const float *x = row_read(p->cpu, step_store(p->step, p->node->residual), p->residual,
+                                  element, valid, other);
+        p->cpu->kernels->add(x, start, c, valid);
+        if (valid < n)
+            memset(c + valid, 0, (n - valid) * sizeof *c);
+    }
+}
+
+static void finish_run(const struct pass *p, const struct run *run, size_t column, size_t n,
+                       float *c, size_t ldc, const float *gates)
+{
+    const struct direct *d = p->d;
+    const struct kernels *k = p->cpu->kernels;
+    size_t valid = MIN(n, d->out - column);
+    for (size_t i = 0; i < run->pixels; i++, c += ldc) {
+        if (gates)
+            k->geglu(c, gates + i * ldc, c, valid);
+        else if (p->node->activation != OP_COUNT)
+            k->activate(p->node->activation, c, c, valid);
+        if (d->in_output)
+            continue;
+        size_t element = (run->out + i * run->out_step) * d->out + column;
+        if (p->out_type == DTYPE_BF16)
+            row_write(p->cpu, p->out_type, p->out, element, valid, c);
+        else
+            memcpy((float *)(void *)p->out + element, c, valid * sizeof *c);
+    }
+}
+
+/* A few panels of all halves over the runs of a block. */
+static void block_columns(const struct pass *p, int phase, const struct run *runs, size_t run_count,
+                          size_t first_panel, size_t panel_count, float *sums)
+{
+    const struct direct *d = p->d;
+    size_t column = first_panel * d->panel, n = panel_count * d->panel;
+    size_t ldc = d->in_output ? d->out * runs[0].out_step : BLOCK_COLUMNS;
+    bool bf16 = d->weights->dtype == DTYPE_BF16;
+    size_t panel_bytes = d->panel_depth * d->panel * dtype_size(d->weights->dtype);
+    float start[BLOCK_COLUMNS];
+    for (size_t half = 0; half < d->halves; half++) {
+        float *c = sums + half * d->block_pixels * BLOCK_COLUMNS;
+        start_row(p, half, column, n, start);
+        for (size_t r = 0; r < run_count; r++) {
+            float *to = d->in_output ? (float *)(void *)p->out + runs[r].out * d->out + column
+                                     : c + r * d->block_columns * BLOCK_COLUMNS;
+            start_run(p, &runs[r], column, n, start, to, ldc);
+        }
+        for (guint g = 0; g < d->groups[phase]->len; g++) {
+            struct group group = g_array_index(d->groups[phase], struct group, g);
+            const struct product_piece *pieces =
+                &g_array_index(d->pieces[phase], struct product_piece, group.first);
+            for (size_t i = 0; i < panel_count; i++) {
+                const char *w = (const char *)d->weights->data +
+                                (((size_t)phase * d->halves + half) * d->panels + first_panel + i) *
+                                    panel_bytes;
+                for (size_t r = 0; r < run_count; r++) {
+                    float *to = d->in_output
+                                    ? (float *)(void *)p->out + runs[r].out * d->out + column
+                                    : c + r * d->block_columns * BLOCK_COLUMNS;
+                    p->cpu->kernels->product(runs[r].pixels, runs[r].a, runs[r].lda, pieces,
+                                             group.count, w, bf16, to + i * d->panel, ldc);
+                }
+            }
+        }
+    }
+    const float *gates = d->halves == 2 ? sums + d->block_pixels * BLOCK_COLUMNS : NULL;
+    for (size_t r = 0; r < run_count; r++) {
+        size_t at = r * d->block_columns * BLOCK_COLUMNS;
+        float *c =
+            d->in_output ? (float *)(void *)p->out + runs[r].out * d->out + column : sums + at;
+        finish_run(p, &runs[r], column, n, c, ldc, gates ? gates + at : NULL);
+    }
+}
+
+static void product_task(void *data, size_t index, int thread)
+{
+    const struct pass *p = (const struct pass *)data;
+    const struct direct *d = p->d;
+    struct run runs[BLOCK_PIXELS];
+    size_t range = index % p->ranges, phase = index / p->ranges % (size_t)d->phases;
+    size_t count = block_runs(p, index / p->ranges / (size_t)d->phases, (int)phase, runs);
+    float *sums = p->threads + (size_t)thread * d->thread_floats;
+    size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
+    size_t end = MIN((range + 1) * steps / p->ranges * step, d->panels);
+    for (size_t i = range * steps / p->ranges * step; i < end; i += step)
+        block_columns(p, (int)phase, runs, count, i, MIN(step, end - i), sums);
+}
+
+static bool run_strip(struct pass *p, const int *cancel)
+{
+    const struct direct *d = p->d;
+    if (d->copy && d->flat &&
+        !parallel_for((p->rows + BLOCK_PIXELS - 1) / BLOCK_PIXELS, cancel, copy_flat, p))
+        return false;
+    size_t extra = d->phases == 4 ? 3 : d->kernel_height;
+    if (d->copy && !d->flat &&
+        !parallel_for((p->rows - 1) * d->stride + extra, cancel, copy_frame, p))
+        return false;
+    p->across = d->flat ? 1 : (d->out_width + d->block_columns - 1) / d->block_columns;
+    p->blocks = d->flat ? (p->rows + d->block_pixels - 1) / d->block_pixels
+                        : (p->rows + d->block_rows - 1) / d->block_rows * p->across;
+    size_t tasks = p->blocks * (size_t)d->phases;
+    size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
+    p->ranges = CLAMP((TASKS + tasks - 1) / tasks, 1, steps);
+    return parallel_for(tasks * p->ranges, cancel, product_task, p);
+}
+
+static bool direct_run(struct step *step, const int *cancel, GError **error)
+{
+    const struct direct *d = (const struct direct *)step->state;
+    const struct node *n = step->node;
+    struct pass p = {.d = d, .step = step, .cpu = step->program->cpu, .node = n};
+    p.in_type = step_store(step, n->in[0]);
+    p.out_type = step_store(step, n->out);
+    p.in = step_data(step, n->in[0]);
+    p.out = (char *)step_data(step, n->out);
+    p.residual = n->residual ? (const char *)step_data(step, n->residual) : NULL;
+    p.broadcast = n->broadcast ? step_data(step, n->broadcast) : NULL;
+    char *scratch = (char *)step_scratch(step);
+    p.strip = (float *)(void *)(scratch + d->norm_bytes);
+    p.threads = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
+    if (n->norm.groups) {
+        norm_describe(&p.norm, step, n->in[0], n->norm.groups, n->norm.eps);
+        p.norm.in = p.in;
+        p.norm.weight = d->norm_weight ? (const float *)d->norm_weight->data : NULL;
+        p.norm.bias = d->norm_bias ? (const float *)d->norm_bias->data : NULL;
+        if (!norm_statistics(&p.norm, (float *)(void *)scratch, cancel))
+            return fail_cancelled(error);
+    }
+    size_t images = d->flat ? 1 : d->batch;
+    size_t rows = d->flat ? d->batch * d->height * d->width : d->out_height;
+    for (p.image = 0; p.image < images; p.image++)
+        for (p.first = 0; p.first < rows; p.first += d->strip_rows) {
+            p.rows = MIN(d->strip_rows, rows - p.first);
+            if (!run_strip(&p, cancel))
+                return fail_cancelled(error);
+        }
+    return true;
+}
+
+static void direct_finish(struct step *step)
+{
+    struct direct *d = (struct direct *)step->state;
+    for (int i = 0; d && i < d->phases; i++) {
+        g_array_free(d->pieces[i], TRUE);
+        g_array_free(d->groups[i], TRUE);
+    }
+    g_free(d);
+}
+
+static const struct step_class direct_class = {direct_run, direct_finish};
+
+/* ---- init ---- */
+
+static void add_pieces(struct direct *d, int phase)
+{
+    size_t kernel_height = d->phases == 4 ? 2 : d->kernel_height;
+    size_t kernel_width = d->phases == 4 ? 2 : d->kernel_width;
+    size_t parts = (d->in + PIECE_DEPTH - 1) / PIECE_DEPTH, part = (d->in + parts - 1) / parts;
+    struct group group = {0, 0};
+    size_t depth = 0;
+    d->pieces[phase] = g_array_new(FALSE, FALSE, sizeof(struct product_piece));
+    d->groups[phase] = g_array_new(FALSE, FALSE, sizeof(struct group));
+    for (size_t ky = 0; ky < kernel_height; ky++)
+        for (size_t kx = 0; kx < kernel_width; kx++)
+            for (size_t c = 0; c < d->in; c += part) {
+                struct product_piece piece = {
+                    .a = (ky * d->frame_width + kx) * d->in + c,
+                    .w = (ky * kernel_width + kx) * d->in + c,
+                    .depth = MIN(part, d->in - c),
+                };
+                if (group.count && depth + piece.depth > GROUP_DEPTH) {
+                    g_array_append_val(d->groups[phase], group);
+                    group = (struct group){group.first + group.count, 0};
+                    depth = 0;
+                }
+                g_array_append_val(d->pieces[phase], piece);
+                group.count++;
+                depth += piece.depth;
+            }
+    g_array_append_val(d->groups[phase], group);
+    d->panel_depth = kernel_height * kernel_width * d->in;
+}
+
+static void shape_conv(struct direct *d, const struct node *n)
+{
+    const struct tensor *x = n->in[0], *y = n->out;
+    const struct conv2d_params *params = &n->params.conv2d;
+    d->batch = (size_t)x->dims[0];
+    d->height = (size_t)x->dims[1];
+    d->width = (size_t)x->dims[2];
+    d->in = (size_t)x->dims[3];
+    d->phases = n->upsample ? 4 : 1;
+    d->out_height = n->upsample ? d->height : (size_t)y->dims[1];
+    d->out_width = n->upsample ? d->width : (size_t)y->dims[2];
+    d->kernel_height = (size_t)n->weight->dims[2];
+    d->kernel_width = (size_t)n->weight->dims[3];
+    d->stride = (size_t)params->stride;
+    d->top = d->left = (size_t)params->padding;
+    d->flat = d->kernel_height == 1 && d->kernel_width == 1 && d->stride == 1 &&
+              params->padding == 0 && !params->pad_end && !n->broadcast;
+    d->frame_width = n->upsample ? d->width + 2 : (d->out_width - 1) * d->stride + d->kernel_width;
+}
+
+static void shape_linear(struct direct *d, const struct node *n)
+{
+    d->in = (size_t)n->weight->dims[1];
+    d->batch = d->height = 1;
+    d->width = tensor_count(n->in[0]) / d->in;
+    d->phases = 1;
+    d->kernel_height = d->kernel_width = d->stride = 1;
+    d->out_height = 1;
+    d->out_width = d->width;
+    d->frame_width = d->width;
+    d->flat = true;
+}
+
+/* How the work is cut up. */
+static void shape_blocks(struct direct *d)
+{
+    if (d->flat) {
+        d->block_pixels = d->in <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
+        d->block_rows = 1;
+        d->block_columns = d->block_pixels;
+        d->strip_rows = d->batch * d->height * d->width;
+        if (d->copy)
+            d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->in / BLOCK_PIXELS * BLOCK_PIXELS,
+                                  BLOCK_PIXELS, d->strip_rows);
+        d->strip_bytes = d->copy ? d->strip_rows * d->in * sizeof(float) : 0;
+        return;
+    }
+    size_t across = (d->out_width + 63) / 64, row = d->frame_width * d->in * sizeof(float);
+    d->block_columns = (d->out_width + across - 1) / across;
+    d->block_rows = across > 1 ? 1 : CLAMP(64 / d->out_width, 1, d->out_height);
+    d->block_pixels = d->block_columns * d->block_rows;
+    size_t rows = STRIP_BYTES / row / d->stride / d->block_rows * d->block_rows;
+    d->strip_rows = CLAMP(rows, d->block_rows, d->out_height);
+    size_t extra = d->phases == 4 ? 3 : d->kernel_height;
+    d->strip_bytes = ((d->strip_rows - 1) * d->stride + extra) * row;
+}
+
+static size_t round_bytes(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static bool direct_weights(struct step *step, struct direct *d, const int *cancel, GError **error)
+{
+    const struct node *n = step->node;
+    enum packing packing = n->geglu ? PACK_HALVES : n->upsample ? PACK_PHASES : PACK_PANELS;
+    enum dtype precision = step->program->cpu->base.precision;
+    d->weights = step_weight(step, n->weight, packing, NULL, precision, cancel, error);
+    if (!d->weights)
+        return false;
+    const struct weight *vectors[] = {n->bias, n->norm.weight, n->norm.bias};
+    const struct packed **to[] = {&d->bias, &d->norm_weight, &d->norm_bias};
+    for (size_t i = 0; i < G_N_ELEMENTS(vectors); i++)
+        if (vectors[i] &&
+            !(*to[i] = step_weight(step, vectors[i], PACK_PLAIN, NULL, DTYPE_F32, cancel, error)))
+            return false;
+    return true;
+}
+
+bool direct_init(struct step *step, const int *cancel, GError **error)
+{
+    const struct node *n = step->node;
+    struct direct *d = g_new0(struct direct, 1);
+    step->class = &direct_class;
+    step->state = d;
+    if (n->op == OP_conv2d)
+        shape_conv(d, n);
+    else
+        shape_linear(d, n);
+    d->halves = n->geglu ? 2 : 1;
+    d->out = (size_t)n->out->dims[n->out->rank - 1];
+    d->panel = (size_t)step->program->cpu->kernels->panel;
+    d->panels = (d->out + d->panel - 1) / d->panel;
+    d->copy = !d->flat || n->norm.groups || step_store(step, n->in[0]) == DTYPE_BF16;
+    d->in_output =
+        step_store(step, n->out) == DTYPE_F32 && d->halves == 1 && d->out % d->panel == 0;
+    shape_blocks(d);
+    for (int i = 0; i < d->phases; i++)
+        add_pieces(d, i);
+    d->strip_bytes = round_bytes(d->strip_bytes);
+    d->thread_floats = d->in_output ? 0 : d->halves * d->block_pixels * BLOCK_COLUMNS;
+    if (n->norm.groups) {
+        struct norm norm;
+        norm_describe(&norm, step, n->in[0], n->norm.groups, n->norm.eps);
+        d->norm_bytes = round_bytes(norm_scratch(&norm));
+    }
+    step_need_scratch(step, d->norm_bytes + d->strip_bytes +
+                                (size_t)parallel_threads() * d->thread_floats * sizeof(float));
+    return direct_weights(step, d, cancel, error);
+}
