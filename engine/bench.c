@@ -1,0 +1,248 @@
+#include "engine/bench.h"
+
+#include <string.h>
+
+#include "engine/decode.h"
+#include "engine/denoise.h"
+#include "engine/device.h"
+#include "engine/random_model.h"
+#include "engine/text.h"
+
+#define ENOUGH_SECONDS 10.0
+#define RUNS_MAX 64
+
+struct bench {
+    const struct bench_options *options;
+    bench_row_fn fn;
+    void *user;
+    struct backend *backend;
+    double peak;
+};
+
+static bool wanted(const struct bench *b, const char *name)
+{
+    return !b->options->only || strstr(name, b->options->only);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median of runs after one that compiles and warms up. */
+static bool measure(struct bench *b, bool (*run)(void *user, GError **error), void *user,
+                    double *seconds, GError **error)
+{
+    double times[RUNS_MAX], total = 0;
+    int n = 0, least = b->options->repeats ? b->options->repeats : 3;
+
+    if (!run(user, error))
+        return false;
+    while (n < RUNS_MAX &&
+           (n < 2 || (n < least && (b->options->repeats || total < ENOUGH_SECONDS)))) {
+        gint64 begun = g_get_monotonic_time();
+
+        if (!run(user, error))
+            return false;
+        times[n] = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+        total += times[n++];
+    }
+    qsort(times, (size_t)n, sizeof times[0], by_value);
+    *seconds = n % 2 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2;
+    return true;
+}
+
+static void report(struct bench *b, const char *name, double seconds, double flops)
+{
+    struct bench_row row = {name, seconds, flops, b->peak, b->backend->bytes_peak};
+
+    b->fn(&row, b->user);
+}
+
+static float *random_values(size_t n, guint32 seed)
+{
+    float *values = g_new(float, n);
+
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        values[i] = (float)(seed >> 8) / (1 << 23) - 1;
+    }
+    return values;
+}
+
+/* ---- the U-Net ---- */
+
+struct unet_run {
+    struct denoiser *denoiser;
+    struct guidance guidance;
+    float *input, *output;
+    const int *cancel;
+};
+
+static bool run_unet(void *user, GError **error)
+{
+    struct unet_run *r = user;
+
+    return denoiser_run(r->denoiser, 0, r->input, &r->guidance, r->output, r->cancel, error);
+}
+
+static bool bench_unet_size(struct bench *b, const struct unet *unet, const char *shape, int side,
+                            double cfg, GError **error)
+{
+    g_autofree char *name =
+        g_strdup_printf("%s U-Net %d x %d, batch %d", shape, side, side, cfg == 1 ? 1 : 2);
+    int cells = side / 8, width = unet->config.text_channels;
+    struct sched_row row = {.t = 500};
+    struct sched_plan plan = {.n_rows = 1, .rows = &row};
+    struct unet_run run = {.cancel = b->options->cancel};
+    double seconds;
+    bool ok;
+
+    if (!wanted(b, name))
+        return true;
+    run.denoiser = denoiser_create(b->backend, unet);
+    run.guidance = (struct guidance){.cfg = cfg, .n = 1};
+    run.guidance.texts[0].weight = 1;
+    run.guidance.texts[0].text =
+        conditioning_new(77, width, random_values((size_t)77 * width, 1), 0, NULL);
+    run.guidance.uncond =
+        conditioning_new(77, width, random_values((size_t)77 * width, 2), 0, NULL);
+    run.input = random_values((size_t)cells * cells * unet->config.in_channels, 3);
+    run.output = g_new(float, (size_t)cells *cells * unet->config.in_channels);
+    denoiser_begin(run.denoiser, cells, cells, &plan);
+    b->backend->bytes_peak = b->backend->bytes_now;
+    ok = measure(b, run_unet, &run, &seconds, error);
+    if (ok)
+        report(b, name, seconds, denoiser_flops(run.denoiser));
+    denoiser_destroy(run.denoiser);
+    conditioning_unref(run.guidance.texts[0].text);
+    conditioning_unref(run.guidance.uncond);
+    g_free(run.input);
+    g_free(run.output);
+    return ok;
+}
+
+static bool bench_unet(struct bench *b, struct model *model, const char *shape, GError **error)
+{
+    struct unet unet = {0};
+    bool ok = unet_init(&unet, model->weights[MODEL_UNET], model->config[MODEL_UNET], error);
+
+    ok = ok && bench_unet_size(b, &unet, shape, 256, 1, error) &&
+         bench_unet_size(b, &unet, shape, 512, 1, error) &&
+         bench_unet_size(b, &unet, shape, 512, 7, error);
+    unet_finish(&unet);
+    backend_forget_weights(b->backend);
+    return ok;
+}
+
+/* ---- the autoencoder ---- */
+
+struct vae_run {
+    struct decoder *decoder;
+    int cells;
+    float *latent, *picture;
+    const int *cancel;
+};
+
+static bool run_vae(void *user, GError **error)
+{
+    struct vae_run *r = user;
+
+    return decoder_decode(r->decoder, r->latent, r->cells, r->cells, r->picture, r->cancel, error);
+}
+
+static bool bench_vae_size(struct bench *b, const struct vae *vae, const char *shape, int side,
+                           GError **error)
+{
+    g_autofree char *name = g_strdup_printf("%s VAE decode %d x %d", shape, side, side);
+    struct vae_run run = {.cells = side / 8, .cancel = b->options->cancel};
+    double seconds;
+    bool ok;
+
+    if (!wanted(b, name))
+        return true;
+    run.decoder = decoder_create(b->backend, vae);
+    run.latent = random_values((size_t)run.cells * run.cells * vae->config.latent_channels, 4);
+    run.picture = g_new(float, (size_t)side *side * 3);
+    b->backend->bytes_peak = b->backend->bytes_now;
+    ok = measure(b, run_vae, &run, &seconds, error);
+    if (ok)
+        report(b, name, seconds, decoder_flops(run.decoder));
+    decoder_destroy(run.decoder);
+    g_free(run.latent);
+    g_free(run.picture);
+    return ok;
+}
+
+static bool bench_vae(struct bench *b, struct model *model, const char *shape, GError **error)
+{
+    struct vae vae = {0};
+    bool ok = vae_init(&vae, model->weights[MODEL_VAE], model->config[MODEL_VAE], error);
+
+    ok = ok && bench_vae_size(b, &vae, shape, 256, error) &&
+         bench_vae_size(b, &vae, shape, 512, error);
+    vae_finish(&vae);
+    backend_forget_weights(b->backend);
+    return ok;
+}
+
+/* ---- the text encoder ---- */
+
+struct text_run {
+    struct text_encoder *encoder;
+    int count;
+    const int *cancel;
+};
+
+static bool run_text(void *user, GError **error)
+{
+    struct text_run *r = user;
+    /* Always another one: encodings are kept. Prompt and negative are one and the same. */
+    g_autofree char *prompt = g_strdup_printf("a red apple, number %d", r->count++);
+    struct prompt_pair *pair = text_encode(r->encoder, prompt, prompt, 1, 1, r->cancel, error);
+
+    prompt_pair_free(pair);
+    return pair != NULL;
+}
+
+static bool bench_text(struct bench *b, struct model *model, const char *shape, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("%s text encoder, 77 tokens", shape);
+    struct text_run run = {.cancel = b->options->cancel};
+    double seconds;
+    bool ok;
+
+    if (!wanted(b, name))
+        return true;
+    if (!(run.encoder = text_encoder_create(b->backend, model, error)))
+        return false;
+    b->backend->bytes_peak = b->backend->bytes_now;
+    ok = measure(b, run_text, &run, &seconds, error);
+    if (ok)
+        report(b, name, seconds, text_encoder_flops(run.encoder));
+    text_encoder_destroy(run.encoder);
+    backend_forget_weights(b->backend);
+    return ok;
+}
+
+/* ---- all of it ---- */
+
+bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user, GError **error)
+{
+    struct bench b = {.options = options, .fn = fn, .user = user};
+    struct model *model = NULL;
+    GError *problem = NULL;
+    bool ok;
+
+    b.backend = device_open(options->device, options->precision, options->threads, &problem);
+    ok = b.backend && (model = random_model_create("sd15", 1, &problem)) &&
+         bench_text(&b, model, "SD 1.5", &problem) && bench_unet(&b, model, "SD 1.5", &problem) &&
+         bench_vae(&b, model, "SD 1.5", &problem);
+    model_close(model);
+    backend_destroy(b.backend);
+    if (problem)
+        device_take_error(error, problem);
+    return ok;
+}

@@ -1,0 +1,28 @@
+/*
+ * Measures of this machine: what `figment bench` prints and docs/SPEED.md quotes. Networks have the
+ * published shapes and random parameters, so nothing is downloaded. Any thread; takes minutes.
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+struct bench_options {
+    const char *device, *precision; /* as in a request */
+    int threads;
+    const char *only; /* rows whose name holds this text; NULL = all */
+    int repeats;      /* 0 = until 3 runs or 10 seconds are over, at least 2 */
+    const int *cancel;
+};
+
+struct bench_row {
+    const char *name;
+    double seconds; /* median of the runs */
+    double flops;   /* of one run; 0 = does not apply */
+    double peak;    /* FLOP/s that plain big convolutions reach on this device; 0 = not known */
+    uint64_t bytes; /* memory held at the most, weights with it; 0 = does not apply */
+};
+
+typedef void (*bench_row_fn)(const struct bench_row *row, void *user);
+
+/* Calls `fn` for each row as it is measured. */
+bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user, GError **error);

@@ -1,0 +1,191 @@
+#include "engine/device.h"
+
+#include <gio/gio.h>
+#include <string.h>
+
+#include "compute/cpu/cpu.h"
+#include "engine/engine.h"
+#include "weights/quote.h"
+#ifdef FIGMENT_HAVE_VULKAN
+#include "compute/vulkan/vulkan.h"
+#endif
+
+static bool fail(GError **error, const char *sentence)
+{
+    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_DEVICE, sentence);
+    return false;
+}
+
+/* False when this device can't compute in that precision. */
+static bool parse_precision(const char *text, bool gpu, enum dtype *dtype, GError **error)
+{
+    bool automatic = !text || strcmp(text, "auto") == 0;
+
+    if (automatic)
+        *dtype = gpu ? DTYPE_F16 : cpu_has_bf16() ? DTYPE_BF16 : DTYPE_F32;
+    else if (strcmp(text, "f32") == 0)
+        *dtype = DTYPE_F32;
+    else if (strcmp(text, "bf16") == 0 && !gpu)
+        *dtype = DTYPE_BF16;
+    else if (strcmp(text, "f16") == 0 && gpu)
+        *dtype = DTYPE_F16;
+    else
+        return fail(error, gpu ? "GPUs compute in f16 or f32, not in bf16."
+                               : "The CPU computes in bf16 or f32, not in f16.");
+    return true;
+}
+
+static struct backend *open_cpu(const char *precision, int threads, GError **error)
+{
+    enum dtype dtype;
+
+    return parse_precision(precision, false, &dtype, error)
+               ? cpu_backend_create(dtype, threads, error)
+               : NULL;
+}
+
+#ifdef FIGMENT_HAVE_VULKAN
+static struct backend *open_vulkan(const char *device, const char *precision, GError **error)
+{
+    enum dtype dtype;
+
+    return parse_precision(precision, true, &dtype, error)
+               ? vulkan_backend_create(device, dtype, error)
+               : NULL;
+}
+
+/* The best GPU that is one; NULL when there is none. */
+static GArray *gpus(int *best)
+{
+    GArray *devices = vulkan_devices(NULL);
+
+    *best = -1;
+    for (guint i = 0; devices && i < devices->len && *best < 0; i++) {
+        const struct vulkan_device_info *info =
+            &g_array_index(devices, struct vulkan_device_info, i);
+
+        if (info->usable && info->kind != VULKAN_SOFTWARE)
+            *best = (int)i;
+    }
+    return devices;
+}
+#endif
+
+struct backend *device_open(const char *device, const char *precision, int threads, GError **error)
+{
+    bool automatic = !device || strcmp(device, "auto") == 0;
+
+    if (!automatic && strcmp(device, "cpu") == 0)
+        return open_cpu(precision, threads, error);
+#ifdef FIGMENT_HAVE_VULKAN
+    if (!automatic)
+        return open_vulkan(device[6] == ':' ? device + 7 : NULL, precision, error);
+    if (g_strcmp0(precision, "bf16") != 0) {
+        int best;
+        g_autoptr(GArray) devices = gpus(&best);
+        g_autofree char *number = g_strdup_printf("%d", best);
+        struct backend *backend = best >= 0 ? open_vulkan(number, precision, NULL) : NULL;
+
+        if (backend)
+            return backend;
+    }
+#else
+    if (!automatic) {
+        fail(error, "Vulkan is not in this build; use --device cpu.");
+        return NULL;
+    }
+#endif
+    return open_cpu(precision, threads, error);
+}
+
+bool device_was_lost(const GError *error)
+{
+#ifdef FIGMENT_HAVE_VULKAN
+    return g_error_matches(error, VULKAN_ERROR, VULKAN_ERROR_LOST);
+#else
+    (void)error;
+    return false;
+#endif
+}
+
+static enum engine_error code_of(const GError *error)
+{
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+        return ENGINE_ERROR_CANCELLED;
+    if (g_error_matches(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY) ||
+        g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE))
+        return ENGINE_ERROR_MEMORY;
+#ifdef FIGMENT_HAVE_VULKAN
+    if (g_error_matches(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY))
+        return ENGINE_ERROR_MEMORY;
+    if (error->domain == VULKAN_ERROR)
+        return ENGINE_ERROR_DEVICE;
+#endif
+    return error->domain == WEIGHTS_ERROR ? ENGINE_ERROR_MODEL : ENGINE_ERROR_DEVICE;
+}
+
+void device_take_error(GError **error, GError *from)
+{
+    if (from->domain != ENGINE_ERROR) {
+        enum engine_error code = code_of(from);
+
+        from->domain = ENGINE_ERROR;
+        from->code = code;
+    }
+    g_propagate_error(error, from);
+}
+
+/* ---- the list ---- */
+
+static void info_free(gpointer data)
+{
+    struct device_info *info = data;
+
+    g_free(info->name);
+    g_free(info->label);
+    g_free(info);
+}
+
+/* "AMD EPYC 9B14 (CPU, bf16)" */
+static char *cpu_label(void)
+{
+    g_autofree char *text = NULL, *model = NULL;
+    const char *line;
+
+    if (g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL) &&
+        (line = strstr(text, "model name")) && (line = strchr(line, ':')))
+        model = g_strndup(line + 2, strcspn(line + 2, "\n"));
+    return g_strdup_printf("%s (%s%s)", model ? g_strstrip(model) : "CPU", model ? "CPU, " : "",
+                           cpu_has_bf16() ? "bf16" : "f32");
+}
+
+static void add(GPtrArray *list, char *name, char *label, uint64_t memory, bool automatic)
+{
+    struct device_info *info = g_new0(struct device_info, 1);
+
+    *info = (struct device_info){name, label, memory, automatic};
+    g_ptr_array_add(list, info);
+}
+
+GPtrArray *engine_devices(void)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(info_free);
+    int best = -1;
+
+#ifdef FIGMENT_HAVE_VULKAN
+    g_autoptr(GArray) devices = gpus(&best);
+
+    for (guint i = 0; devices && i < devices->len; i++) {
+        const struct vulkan_device_info *info =
+            &g_array_index(devices, struct vulkan_device_info, i);
+
+        add(list, g_strdup_printf("vulkan:%u", i),
+            g_strdup_printf(
+                "%s (%s%s%s)", info->name, vulkan_kind_name(info->kind),
+                info->usable ? "" : "; not usable: ", info->usable ? "" : info->problem),
+            info->memory, (int)i == best);
+    }
+#endif
+    add(list, g_strdup("cpu"), cpu_label(), 0, best < 0);
+    return list;
+}

@@ -1,0 +1,121 @@
+#include "engine/sample.h"
+
+#include <math.h>
+
+#include "engine/engine.h"
+#include "engine/npy.h"
+#include "scheduler/noise.h"
+
+struct loop {
+    const struct sampling *s;
+    struct noise noise;
+    size_t count;
+    float *torch; /* one draw in PyTorch's order */
+    float *start, *input, *output, *latent, *estimate;
+};
+
+static void draw(float *values, size_t n, void *user)
+{
+    struct loop *l = user;
+
+    noise_draw(&l->noise, l->torch, n);
+    npy_from_torch(l->torch, values, 1, l->s->height, l->s->width, l->s->channels);
+}
+
+static void first_noise(struct loop *l)
+{
+    const struct sampling *s = l->s;
+    const struct request *r = s->request;
+    enum noise_kind kind = r->rng == RNG_GPU ? NOISE_GPU : NOISE_CPU;
+    struct noise_start start = {
+        .channels = s->channels,
+        .height = s->height,
+        .width = s->width,
+        .seed = r->seed,
+        .variation = r->variation_strength,
+        .variation_seed = r->variation_seed,
+    };
+
+    if (s->noise) {
+        for (size_t i = 0; i < l->count; i++)
+            l->start[i] = s->noise[i];
+        /* The steps' own noise begins the generator, as in diffusers when latents are given. */
+        noise_init(&l->noise, kind, r->seed);
+        return;
+    }
+    noise_first(&l->noise, kind, &start, l->torch);
+    npy_from_torch(l->torch, l->start, 1, s->height, s->width, s->channels);
+}
+
+static bool is_finite(const float *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            return false;
+    return true;
+}
+
+static void report(struct loop *l, int step, int rows, const float *estimate)
+{
+    struct sample_step done = {step, rows, l->latent, estimate};
+
+    if (l->s->on_step)
+        l->s->on_step(&done, l->s->user);
+}
+
+static bool run_row(struct loop *l, struct sched_state *state, int index, GError **error)
+{
+    const struct sampling *s = l->s;
+    const struct sched_row *row = &s->plan->rows[index];
+    struct guidance guidance;
+
+    prompt_pair_at(s->prompts, index, s->request->cfg, &guidance);
+    sched_input(state, row, draw, l, l->input);
+    if (!denoiser_run(s->denoiser, index, l->input, &guidance, l->output, s->cancel, error))
+        return false;
+    sched_step(state, row, l->output, draw, l, l->estimate);
+    sched_latent(state, l->latent);
+    if (!is_finite(l->output, l->count) || !is_finite(l->latent, l->count)) {
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
+                    "The U-Net's numbers went out of range at step %d (NaN or infinity). Try "
+                    "--precision f32, or less guidance.",
+                    row->step + 1);
+        return false;
+    }
+    if (row->ends_step)
+        report(l, row->step + 1, index + 1, l->estimate);
+    return true;
+}
+
+static bool run_rows(struct loop *l, GError **error)
+{
+    const struct sampling *s = l->s;
+    struct sched_state *state = sched_state_new(s->plan, l->count);
+    bool ok = true;
+
+    sched_start(state, l->start, s->init);
+    sched_latent(state, l->latent);
+    report(l, 0, 0, NULL);
+    for (int i = 0; ok && i < s->plan->n_rows; i++)
+        ok = run_row(l, state, i, error);
+    sched_state_free(state);
+    return ok;
+}
+
+bool sample(const struct sampling *s, float *latent, GError **error)
+{
+    struct loop l = {.s = s, .count = (size_t)s->height * s->width * s->channels};
+    g_autofree float *room = g_new(float, l.count * 5);
+    bool ok;
+
+    l.torch = room;
+    l.start = room + l.count;
+    l.input = room + 2 * l.count;
+    l.output = room + 3 * l.count;
+    l.estimate = room + 4 * l.count;
+    l.latent = latent;
+    denoiser_begin(s->denoiser, s->height, s->width, s->plan);
+    first_noise(&l);
+    ok = run_rows(&l, error);
+    return ok;
+}

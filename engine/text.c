@@ -1,0 +1,419 @@
+#include "engine/text.h"
+
+#include <string.h>
+
+#include "clip/chunk.h"
+#include "clip/clip.h"
+#include "clip/emphasis.h"
+#include "clip/prompt.h"
+#include "engine/engine.h"
+
+#define ENCODERS_MAX 2
+#define KEPT_MAX 64 /* schedules whose encodings stay */
+
+/* One CLIP: SDXL has two, whose outputs stand side by side. */
+struct encoder {
+    struct clip clip;
+    struct tokenizer *tokenizer;
+    int32_t pad;
+    struct clip_choice choice; /* what `tape` gives */
+    bool pooled;               /* the U-Net wants this one's pooled output */
+    struct tape *tape;         /* for one chunk */
+};
+
+struct text_encoder {
+    struct backend *backend;
+    struct encoder encoders[ENCODERS_MAX];
+    int n;
+    enum model_family family;
+    bool two; /* SDXL: no final norm, the layer before the last, empty negatives are zeros */
+    GHashTable *kept; /* key of a schedule -> GPtrArray of struct conditioning */
+};
+
+struct prompt_pair {
+    GPtrArray *parts; /* struct prompt_part */
+    GPtrArray *texts; /* for each part: a GPtrArray with the conditioning of each schedule entry */
+    GPtrArray *negative; /* struct prompt_text */
+    GPtrArray *negative_texts;
+};
+
+/* ---- opening ---- */
+
+static bool open_encoder(struct encoder *e, struct model *m, enum model_part part, GError **error)
+{
+    int which = part == MODEL_TEXT_2;
+    bool open_clip = which == 1 || m->family == MODEL_SD2;
+
+    if (!clip_init(&e->clip, model_part_name(part), m->weights[part], m->config[part], error))
+        return false;
+    e->tokenizer = m->tokenizer[which]
+                       ? tokenizer_open(m->tokenizer[which], e->clip.config.vocabulary, error)
+                       : tokenizer_create();
+    if (!e->tokenizer)
+        return false;
+    e->pad = m->tokenizer[which] || !open_clip ? tokenizer_ids(e->tokenizer).pad : 0;
+    e->pooled = which == 1;
+    return true;
+}
+
+struct text_encoder *text_encoder_create(struct backend *backend, struct model *model,
+                                         GError **error)
+{
+    struct text_encoder *e = g_new0(struct text_encoder, 1);
+
+    e->backend = backend;
+    e->family = model->family;
+    e->two = model->weights[MODEL_TEXT_2] != NULL;
+    e->kept =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+    for (int part = MODEL_TEXT; part <= MODEL_TEXT_2; part++) {
+        if (!model->weights[part])
+            continue;
+        if (!open_encoder(&e->encoders[e->n++], model, (enum model_part)part, error)) {
+            text_encoder_destroy(e);
+            return NULL;
+        }
+    }
+    if (e->n)
+        return e;
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no text encoder.", model->label);
+    text_encoder_destroy(e);
+    return NULL;
+}
+
+void text_encoder_forget(struct text_encoder *e)
+{
+    for (int i = 0; i < e->n; i++)
+        g_clear_pointer(&e->encoders[i].tape, tape_destroy);
+}
+
+void text_encoder_destroy(struct text_encoder *e)
+{
+    if (!e)
+        return;
+    text_encoder_forget(e);
+    for (int i = 0; i < e->n; i++) {
+        clip_finish(&e->encoders[i].clip);
+        tokenizer_destroy(e->encoders[i].tokenizer);
+    }
+    g_hash_table_unref(e->kept);
+    g_free(e);
+}
+
+/* ---- one chunk ---- */
+
+/* Which layer: A1111's clip skip where it applies. SDXL's is fixed, and SD 2.x's files hold either
+ * the 23 layers it uses or all 24. */
+static struct clip_choice choose(const struct text_encoder *e, const struct encoder *encoder,
+                                 int clip_skip)
+{
+    if (e->two || encoder->pooled)
+        return (struct clip_choice){.skip = 2, .norm = false};
+    if (e->family == MODEL_SD2)
+        return (struct clip_choice){.skip = encoder->clip.config.layers >= 24 ? 2 : 1,
+                                    .norm = true};
+    return (struct clip_choice){.skip = clip_skip, .norm = true};
+}
+
+static bool compile(struct text_encoder *e, struct encoder *encoder, struct clip_choice choice,
+                    const int *cancel, GError **error)
+{
+    struct clip_output out;
+    struct tensor *embedded, *ends = NULL;
+
+    if (encoder->tape && encoder->choice.skip == choice.skip)
+        return true;
+    g_clear_pointer(&encoder->tape, tape_destroy);
+    encoder->choice = choice;
+    encoder->tape = tape_create(encoder->clip.name);
+    embedded = tape_input(encoder->tape, "embedded", DTYPE_F32, 3,
+                          (int64_t[]){1, CHUNK_LENGTH, encoder->clip.config.width});
+    if (encoder->pooled)
+        ends = tape_input(encoder->tape, "ends", DTYPE_I32, 1, (int64_t[]){1});
+    out = clip_forward(encoder->tape, &encoder->clip, embedded, ends, choice);
+    tape_output(encoder->tape, "hidden", out.hidden);
+    if (out.pooled)
+        tape_output(encoder->tape, "pooled", out.pooled);
+    if (tape_finish(encoder->tape, e->backend, cancel, error))
+        return true;
+    g_clear_pointer(&encoder->tape, tape_destroy);
+    return false;
+}
+
+/* hidden [77, C]; pooled [P] may be NULL. */
+static bool run_chunk(struct encoder *encoder, const struct chunk *chunk, float *hidden,
+                      float *pooled, const int *cancel, GError **error)
+{
+    g_autofree float *embedded = g_new(float, (gsize)CHUNK_LENGTH * encoder->clip.config.width);
+    int32_t end = chunk->end;
+
+    if (!clip_embed(&encoder->clip, chunk->ids, 1, CHUNK_LENGTH, NULL, 0, embedded, error))
+        return false;
+    tape_write(encoder->tape, "embedded", embedded);
+    if (encoder->pooled)
+        tape_write(encoder->tape, "ends", &end);
+    if (!tape_run(encoder->tape, cancel, error))
+        return false;
+    tape_read(encoder->tape, "hidden", hidden);
+    if (encoder->pooled && pooled)
+        tape_read(encoder->tape, "pooled", pooled);
+    return true;
+}
+
+/* ---- a schedule: texts that follow one another, encoded together as A1111 does ---- */
+
+struct group {
+    struct text_encoder *e;
+    const GPtrArray *schedule; /* struct prompt_text */
+    int clip_skip;
+    GPtrArray **chunks[ENCODERS_MAX]; /* of each encoder and text */
+    int n_chunks;                     /* the most of any; shorter ones are filled up */
+    int width, pooled_width;
+    float **values, **pooled; /* of each text */
+    const int *cancel;
+};
+
+static void cut(struct group *g)
+{
+    guint n = g->schedule->len;
+
+    for (int i = 0; i < g->e->n; i++) {
+        const struct encoder *encoder = &g->e->encoders[i];
+
+        g->width += encoder->clip.config.width;
+        if (encoder->pooled)
+            g->pooled_width = encoder->clip.config.projection ? encoder->clip.config.projection
+                                                              : encoder->clip.config.width;
+        g->chunks[i] = g_new(GPtrArray *, n);
+        for (guint t = 0; t < n; t++) {
+            const struct prompt_text *text = g->schedule->pdata[t];
+
+            g->chunks[i][t] = chunk_prompt(encoder->tokenizer, text->text, PROMPT_A1111, NULL,
+                                           encoder->pad, NULL);
+            g->n_chunks = MAX(g->n_chunks, (int)g->chunks[i][t]->len);
+        }
+    }
+    for (int i = 0; i < g->e->n; i++)
+        for (guint t = 0; t < n; t++)
+            while ((int)g->chunks[i][t]->len < g->n_chunks)
+                g_ptr_array_add(g->chunks[i][t], chunk_create_empty(g->e->encoders[i].tokenizer,
+                                                                    g->e->encoders[i].pad));
+    g->values = g_new0(float *, n);
+    g->pooled = g_new0(float *, n);
+    for (guint t = 0; t < n; t++) {
+        g->values[t] = g_new0(float, (gsize)g->n_chunks *CHUNK_LENGTH * g->width);
+        if (g->pooled_width)
+            g->pooled[t] = g_new0(float, g->pooled_width);
+    }
+}
+
+/* The k-th chunks of all texts through one encoder, into columns from `column` on. */
+static bool run_place(struct group *g, int i, int k, int column, GError **error)
+{
+    struct encoder *encoder = &g->e->encoders[i];
+    size_t n = g->schedule->len, c = (size_t)encoder->clip.config.width;
+    g_autofree float *z = g_new(float, n *CHUNK_LENGTH *c);
+    g_autofree float *weights = g_new(float, n *CHUNK_LENGTH);
+
+    for (size_t t = 0; t < n; t++) {
+        const struct chunk *chunk = g->chunks[i][t]->pdata[k];
+
+        if (!run_chunk(encoder, chunk, z + t * CHUNK_LENGTH * c, k == 0 ? g->pooled[t] : NULL,
+                       g->cancel, error))
+            return false;
+        memcpy(weights + t * CHUNK_LENGTH, chunk->weights, sizeof chunk->weights);
+    }
+    if (emphasis_needed(weights, n * CHUNK_LENGTH))
+        emphasis_original(z, weights, n * CHUNK_LENGTH, c);
+    for (size_t t = 0; t < n; t++)
+        for (int row = 0; row < CHUNK_LENGTH; row++)
+            memcpy(g->values[t] + ((size_t)k * CHUNK_LENGTH + row) * g->width + column,
+                   z + (t * CHUNK_LENGTH + row) * c, c * sizeof *z);
+    return true;
+}
+
+static bool run_group(struct group *g, GError **error)
+{
+    int column = 0;
+
+    for (int i = 0; i < g->e->n; i++) {
+        struct encoder *encoder = &g->e->encoders[i];
+
+        if (!compile(g->e, encoder, choose(g->e, encoder, g->clip_skip), g->cancel, error))
+            return false;
+        for (int k = 0; k < g->n_chunks; k++)
+            if (!run_place(g, i, k, column, error))
+                return false;
+        column += encoder->clip.config.width;
+    }
+    return true;
+}
+
+/* The values move into conditionings; everything else is freed. NULL when `ok` is false. */
+static GPtrArray *finish_group(struct group *g, bool ok)
+{
+    GPtrArray *texts =
+        ok ? g_ptr_array_new_with_free_func((GDestroyNotify)conditioning_unref) : NULL;
+
+    for (guint t = 0; t < g->schedule->len; t++) {
+        if (ok) {
+            g_ptr_array_add(texts, conditioning_new(g->n_chunks * CHUNK_LENGTH, g->width,
+                                                    g->values[t], g->pooled_width, g->pooled[t]));
+        } else {
+            g_free(g->values[t]);
+            g_free(g->pooled[t]);
+        }
+        for (int i = 0; i < g->e->n; i++)
+            g_ptr_array_unref(g->chunks[i][t]);
+    }
+    for (int i = 0; i < g->e->n; i++)
+        g_free(g->chunks[i]);
+    g_free(g->values);
+    g_free(g->pooled);
+    return texts;
+}
+
+static char *key_of(const GPtrArray *schedule, int clip_skip, bool zeros)
+{
+    GString *key = g_string_new(NULL);
+
+    g_string_printf(key, "%d%s", clip_skip, zeros ? "z" : "");
+    for (guint t = 0; t < schedule->len; t++)
+        g_string_append_printf(key, "\1%s", ((struct prompt_text *)schedule->pdata[t])->text);
+    return g_string_free(key, FALSE);
+}
+
+/* One conditioning for each entry of the schedule (a reference for the caller). */
+static GPtrArray *encode_schedule(struct text_encoder *e, const GPtrArray *schedule, bool negative,
+                                  int clip_skip, const int *cancel, GError **error)
+{
+    struct group g = {.e = e, .schedule = schedule, .clip_skip = clip_skip, .cancel = cancel};
+    bool zeros = negative && e->two && schedule->len == 1 &&
+                 *((struct prompt_text *)schedule->pdata[0])->text == '\0';
+    g_autofree char *key = key_of(schedule, clip_skip, zeros);
+    GPtrArray *texts = g_hash_table_lookup(e->kept, key);
+
+    if (texts)
+        return g_ptr_array_ref(texts);
+    cut(&g);
+    if (!(texts = finish_group(&g, zeros || run_group(&g, error))))
+        return NULL;
+    if (g_hash_table_size(e->kept) >= KEPT_MAX)
+        g_hash_table_remove_all(e->kept);
+    g_hash_table_insert(e->kept, g_steal_pointer(&key), g_ptr_array_ref(texts));
+    return texts;
+}
+
+/* ---- a prompt and its negative ---- */
+
+/* Without comments; fails when it asks for an add-on, rather than leaving it out silently. */
+static char *clean(const char *text, GError **error)
+{
+    g_autoptr(GPtrArray) networks =
+        g_ptr_array_new_with_free_func((GDestroyNotify)prompt_network_free);
+    g_autofree char *plain = NULL, *rest = NULL;
+
+    if (!prompt_check(text, error))
+        return NULL;
+    plain = prompt_strip_comments(text);
+    rest = prompt_take_networks(plain, networks);
+    if (networks->len) {
+        const struct prompt_network *first = networks->pdata[0];
+
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
+                    "<%s:%s> can't be applied by this version; take it out of the prompt.",
+                    first->kind, first->name);
+        return NULL;
+    }
+    return g_steal_pointer(&rest);
+}
+
+static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, int clip_skip,
+                        const int *cancel, GError **error)
+{
+    if (p->parts->len > DENOISE_TEXTS_MAX) {
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
+                    "The prompt has %u parts joined by AND; %d are the most.", p->parts->len,
+                    DENOISE_TEXTS_MAX);
+        return false;
+    }
+    for (guint i = 0; i < p->parts->len; i++) {
+        const struct prompt_part *part = p->parts->pdata[i];
+        GPtrArray *texts = encode_schedule(e, part->schedule, false, clip_skip, cancel, error);
+
+        if (!texts)
+            return false;
+        g_ptr_array_add(p->texts, texts);
+    }
+    p->negative_texts = encode_schedule(e, p->negative, true, clip_skip, cancel, error);
+    return p->negative_texts != NULL;
+}
+
+struct prompt_pair *text_encode(struct text_encoder *e, const char *prompt, const char *negative,
+                                int clip_skip, int steps, const int *cancel, GError **error)
+{
+    g_autofree char *text = clean(prompt, error), *without = text ? clean(negative, error) : NULL;
+    struct prompt_timeline timeline = {.steps = steps};
+    struct prompt_pair *p;
+
+    if (!text || !without)
+        return NULL;
+    p = g_new0(struct prompt_pair, 1);
+    p->parts = prompt_parts(text, timeline);
+    p->negative = prompt_schedule(without, timeline);
+    p->texts = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
+    if (encode_pair(e, p, clip_skip, cancel, error))
+        return p;
+    prompt_pair_free(p);
+    return NULL;
+}
+
+void prompt_pair_free(struct prompt_pair *p)
+{
+    if (!p)
+        return;
+    g_ptr_array_unref(p->parts);
+    g_ptr_array_unref(p->negative);
+    g_ptr_array_unref(p->texts);
+    g_clear_pointer(&p->negative_texts, g_ptr_array_unref);
+    g_free(p);
+}
+
+static struct conditioning *in_force(const GPtrArray *schedule, const GPtrArray *texts, int call)
+{
+    const char *text = prompt_at_step(schedule, call);
+
+    for (guint t = 0; t < schedule->len; t++)
+        if (((struct prompt_text *)schedule->pdata[t])->text == text)
+            return texts->pdata[t];
+    g_return_val_if_reached(texts->pdata[0]);
+}
+
+void prompt_pair_at(const struct prompt_pair *p, int call, double cfg, struct guidance *guidance)
+{
+    *guidance = (struct guidance){.cfg = cfg, .n = (int)p->parts->len};
+    for (guint i = 0; i < p->parts->len; i++) {
+        const struct prompt_part *part = p->parts->pdata[i];
+
+        guidance->texts[i].text = in_force(part->schedule, p->texts->pdata[i], call);
+        guidance->texts[i].weight = part->weight;
+    }
+    guidance->uncond = in_force(p->negative, p->negative_texts, call);
+}
+
+double text_encoder_flops(const struct text_encoder *e)
+{
+    double flops = 0;
+
+    for (int i = 0; i < e->n; i++)
+        if (e->encoders[i].tape)
+            flops += tape_flops(e->encoders[i].tape);
+    return flops;
+}
+
+void text_encoder_dump(const struct text_encoder *e, GString *out)
+{
+    for (int i = 0; i < e->n; i++)
+        if (e->encoders[i].tape)
+            tape_dump(e->encoders[i].tape, out);
+}
