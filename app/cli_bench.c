@@ -1,0 +1,131 @@
+/* figment bench: networks of the published shapes, then the bundled model from start to file. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "app/cli.h"
+#include "engine/bench.h"
+#include "weights/quote.h"
+
+struct bench_output {
+    bool json;
+};
+
+static void print_row(const struct bench_row *row, void *user)
+{
+    const struct bench_output *out = user;
+    double rate = row->flops / row->seconds;
+    g_autofree char *memory = row->bytes ? weights_size_text(row->bytes) : g_strdup("");
+    char share[32] = "";
+
+    if (out->json) {
+        json_t *o =
+            json_pack("{s:s, s:f, s:f, s:f, s:I}", "name", row->name, "seconds", row->seconds,
+                      "flops", row->flops, "peak", row->peak, "bytes", (json_int_t)row->bytes);
+        char *line = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+        puts(line);
+        free(line);
+        json_decref(o);
+    } else {
+        if (row->peak > 0 && row->flops > 0)
+            g_snprintf(share, sizeof share, "%5.1f %% of peak", 100 * rate / row->peak);
+        printf("%-40s %9.3f s", row->name, row->seconds);
+        if (row->flops > 0)
+            printf(" %8.1f GFLOP/s %s", rate / 1e9, share);
+        printf("  %s\n", memory);
+    }
+    fflush(stdout);
+}
+
+/* A process of its own, so that starting, loading and saving count. */
+static bool run_whole(const struct bench_options *options, const char *size, double *seconds)
+{
+    g_autofree char *folder = g_dir_make_tmp("figment-bench-XXXXXX", NULL);
+    g_autofree char *file = folder ? g_build_filename(folder, "picture.png", NULL) : NULL;
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    const char *argv[] = {program,
+                          "generate",
+                          "--prompt",
+                          "a red apple, 3d style",
+                          "--seed",
+                          "1",
+                          "--steps",
+                          "20",
+                          "--size",
+                          size,
+                          "--output",
+                          file,
+                          "--quiet",
+                          "--device",
+                          options->device ? options->device : "auto",
+                          "--precision",
+                          options->precision ? options->precision : "auto",
+                          NULL};
+    gint64 begun = g_get_monotonic_time();
+    int status = -1;
+    bool ok = folder && program &&
+              g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
+                           NULL, &status, NULL) &&
+              WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    *seconds = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+    if (file)
+        unlink(file);
+    if (folder)
+        rmdir(folder);
+    return ok;
+}
+
+static void bench_whole(const struct bench_options *options, const char *size,
+                        struct bench_output *out)
+{
+    g_autofree char *name = g_strdup_printf("bundled model, whole program, %s, 20 steps", size);
+    double times[3];
+
+    if (options->only && !strstr(name, options->only))
+        return;
+    for (int i = 0; i < 3; i++)
+        if (!run_whole(options, size, &times[i]))
+            return; /* there is no bundled model */
+    print_row(&(struct bench_row){.name = name,
+                                  .seconds = MAX(MIN(times[0], times[1]),
+                                                 MIN(MAX(times[0], times[1]), times[2]))},
+              out);
+}
+
+int cli_bench(int argc, char **argv)
+{
+    char *device = NULL, *precision = NULL, *only = NULL;
+    struct bench_options bench = {0};
+    struct bench_output out = {0};
+    const struct cli_option options[] = {
+        CLI_OPTION_STRING("--device", "NAME", "auto, cpu, vulkan, vulkan:N", &device),
+        CLI_OPTION_STRING("--precision", "NAME", "auto, f32, f16, bf16", &precision),
+        CLI_OPTION_INT("--threads", "N", "of the CPU; default: all", &bench.threads, 1, 1024),
+        CLI_OPTION_STRING("--only", "TEXT", "rows whose name holds this", &only),
+        CLI_OPTION_INT("--repeats", "N", "runs of each; the median counts", &bench.repeats, 1, 64),
+        CLI_OPTION_FLAG("--json", "one row a line as JSON", &out.json),
+    };
+    const struct cli_command command = {
+        "bench", "[OPTIONS]", "Measures this machine.", options, G_N_ELEMENTS(options), 0, 0, NULL,
+    };
+    GError *error = NULL;
+    int status = CLI_DONE;
+
+    if (cli_parse(&command, argc, argv, &status)) {
+        bench.device = device;
+        bench.precision = precision;
+        bench.only = only;
+        bench_whole(&bench, "128x128", &out);
+        bench_whole(&bench, "256x256", &out);
+        if (!bench_run(&bench, print_row, &out, &error))
+            status = cli_fail_error(error);
+    }
+    g_free(device);
+    g_free(precision);
+    g_free(only);
+    return status;
+}
