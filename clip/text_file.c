@@ -1,16 +1,23 @@
 #include "clip/text_file.h"
 
+#include "weights/quote.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <gio/gio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *refuse(const char *path, GError **error, const char *why)
+static char *refuse(const char *path, GError **error, enum weights_error code, const char *why)
 {
-    g_autofree char *shown = g_filename_display_basename(path);
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "Can't open “%s”: %s", shown, why);
+    g_autofree char *name = weights_quote_path(path);
+    g_set_error(error, WEIGHTS_ERROR, code, "Can't open %s: %s", name, why);
     return NULL;
+}
+
+static char *refuse_errno(const char *path, GError **error, enum weights_error code)
+{
+    g_autofree char *why = g_strconcat(g_strerror(errno), ".", NULL);
+    return refuse(path, error, code, why);
 }
 
 static char *read_all(int fd, size_t size, size_t *length)
@@ -40,21 +47,21 @@ char *text_file_read(const char *path, size_t limit, size_t *length, GError **er
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return refuse(path, error, g_strerror(errno));
+        return refuse_errno(path, error, WEIGHTS_ERROR_NOT_FOUND);
     struct stat st;
     char *data = NULL;
     if (fstat(fd, &st) != 0) {
-        refuse(path, error, g_strerror(errno));
+        refuse_errno(path, error, WEIGHTS_ERROR_CHANGED);
     } else if (!S_ISREG(st.st_mode)) {
-        refuse(path, error, "it is not an ordinary file.");
+        refuse(path, error, WEIGHTS_ERROR_BAD_FILE, "it is not an ordinary file.");
     } else if ((guint64)st.st_size > limit) {
-        g_autofree char *most = g_format_size_full(limit, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *most = weights_size_text(limit);
         g_autofree char *why = g_strdup_printf("it is larger than %s.", most);
-        refuse(path, error, why);
+        refuse(path, error, WEIGHTS_ERROR_BAD_FILE, why);
     } else {
         data = read_all(fd, (size_t)st.st_size, length);
         if (!data)
-            refuse(path, error, g_strerror(errno));
+            refuse_errno(path, error, WEIGHTS_ERROR_CHANGED);
     }
     close(fd);
     return data;

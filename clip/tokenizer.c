@@ -3,8 +3,10 @@
 #include "clip/bpe.h"
 #include "clip/normalize.h"
 #include "clip/text_file.h"
+#include "weights/config.h"
+#include "weights/quote.h"
 
-#include <gio/gio.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -126,43 +128,39 @@ static bool fail(GError **error, const char *folder, const char *file, const cha
     va_start(args, format);
     g_autofree char *why = g_strdup_vprintf(format, args);
     va_end(args);
-    g_autofree char *shown = g_filename_display_basename(folder);
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "Can't use “%s/%s”: %s", shown, file,
-                why);
+    g_autofree char *both =
+        g_strdup_printf("%s/%s", strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder, file);
+    g_autofree char *name = weights_quote(both, -1);
+    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, "Can't use %s: %s", name, why);
     return false;
-}
-
-static json_t *read_json(const char *folder, const char *file, GError **error)
-{
-    g_autofree char *path = g_build_filename(folder, file, NULL);
-    size_t length;
-    g_autofree char *text = text_file_read(path, FILE_LIMIT, &length, error);
-    json_error_t problem;
-    if (!text)
-        return NULL;
-    json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
-    if (!json)
-        fail(error, folder, file, "it is not valid JSON (line %d: %s).", problem.line,
-             problem.text);
-    return json;
 }
 
 static bool load_vocabulary(struct tokenizer *t, const char *folder, int rows, GError **error)
 {
     const char *file = "vocab.json", *text;
-    json_t *json = read_json(folder, file, error), *value;
+    g_autofree char *path = g_build_filename(folder, file, NULL);
+    size_t length;
+    g_autofree char *contents = text_file_read(path, FILE_LIMIT, &length, error);
+    json_error_t problem;
+    if (!contents)
+        return false;
+    json_t *json = json_loadb(contents, length, JSON_REJECT_DUPLICATES, &problem), *value;
     bool ok = json != NULL;
-    if (ok && !json_is_object(json))
+    if (!ok)
+        fail(error, folder, file, "it is not valid JSON (line %d: %s).", problem.line,
+             problem.text);
+    else if (!json_is_object(json))
         ok = fail(error, folder, file, "it is not a list of tokens with their numbers.");
     if (ok) {
         json_object_foreach(json, text, value)
         {
             json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
             if (id < 0 || id >= rows) {
+                g_autofree char *quoted = weights_quote(text, -1);
                 ok = fail(error, folder, file,
-                          "token “%.80s” must have a number from 0 to %d (the text encoder has %d "
+                          "token %s must have a number from 0 to %d (the text encoder has %d "
                           "token embeddings).",
-                          text, rows - 1, rows);
+                          quoted, rows - 1, rows);
                 break;
             }
             bpe_add_token(t->bpe, text, strlen(text), (int32_t)id);
@@ -184,14 +182,13 @@ static bool load_merges(struct tokenizer *t, const char *folder, GError **error)
         return fail(error, folder, file, "it is not valid text (UTF-8).");
     const char *cursor = text, *line, *middle, *end;
     while ((line = next_merge(&cursor, text + length, &middle, &end))) {
-        int shown = (int)MIN(end - line, 80);
+        g_autofree char *shown = weights_quote(line, end - line);
         if (!middle || memchr(middle + 1, ' ', (size_t)(end - middle - 1)))
-            return fail(error, folder, file, "“%.*s” is not two parts with a space between.", shown,
-                        line);
+            return fail(error, folder, file, "%s is not two parts with a space between.", shown);
         if (!bpe_add_merge(t->bpe, line, (size_t)(middle - line), middle + 1,
                            (size_t)(end - middle - 1)))
-            return fail(error, folder, file, "“%.*s” uses a token that vocab.json does not have.",
-                        shown, line);
+            return fail(error, folder, file, "%s uses a token that vocab.json does not have.",
+                        shown);
     }
     return true;
 }
@@ -199,7 +196,8 @@ static bool load_merges(struct tokenizer *t, const char *folder, GError **error)
 /* The text of a special token: a string, or an object with "content". NULL when not said. */
 static char *special_text(const char *folder, const char *file, const char *key)
 {
-    json_t *json = read_json(folder, file, NULL);
+    g_autofree char *path = g_build_filename(folder, file, NULL);
+    json_t *json = config_load(AT_FDCWD, path, file, NULL);
     json_t *value = json_object_get(json, key);
     if (json_is_object(value))
         value = json_object_get(value, "content");
@@ -220,8 +218,10 @@ static bool load_specials(struct tokenizer *t, const char *folder, GError **erro
         pad = special_text(folder, "tokenizer_config.json", "pad_token");
     bool own = pad && *pad && strcmp(pad, EOS_TEXT) != 0 && strcmp(pad, BOS_TEXT) != 0;
     int32_t pad_id = own ? bpe_find(t->bpe, pad, strlen(pad)) : eos;
-    if (pad_id < 0)
-        return fail(error, folder, "vocab.json", "it has no pad token “%.80s”.", pad);
+    if (pad_id < 0) {
+        g_autofree char *quoted = weights_quote(pad, -1);
+        return fail(error, folder, "vocab.json", "it has no pad token %s.", quoted);
+    }
     set_ids(t, bos, eos, pad_id);
     if (own)
         add_special(t, pad, pad_id);

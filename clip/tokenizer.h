@@ -28,7 +28,8 @@ struct tokenizer *tokenizer_create(void);
  * From vocab.json and merges.txt of a diffusers tokenizer folder. The pad token comes from
  * special_tokens_map.json, else tokenizer_config.json; as in transformers, a pad token of its own
  * ("!" of OpenCLIP's encoders) is also recognised in text. `rows` is the number of rows of the
- * encoder's token embedding: every id must be below it. Fails with a sentence that names the file.
+ * encoder's token embedding: every id must be below it. Fails with a sentence that names the file
+ * (WEIGHTS_ERROR).
  */
 struct tokenizer *tokenizer_open(const char *folder, int rows, GError **error);
 

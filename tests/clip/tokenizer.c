@@ -144,7 +144,7 @@ static void check_wrong_folders(const char *folder)
     memset(large->str, ' ', large->len);
     CHECK(g_file_set_contents(path, large->str, (gssize)large->len, NULL));
     g_string_free(large, TRUE);
-    refused(folder, 49408, "larger than 4.0");
+    refused(folder, 49408, "larger than 4.1 MB");
     g_unlink(path);
     refused(folder, 49408, "No such file");
     CHECK(g_mkdir(path, 0700) == 0);
