@@ -144,12 +144,13 @@ bool ldm_unet_scan(struct ldm_unet *u, const struct safetensors *st, const char 
     return true;
 }
 
+static const char *const resnet_pairs[][2] = {
+    {"in_layers.0", "norm1"},  {"in_layers.2", "conv1"},  {"emb_layers.1", "time_emb_proj"},
+    {"out_layers.0", "norm2"}, {"out_layers.3", "conv2"}, {"skip_connection", "conv_shortcut"}};
+
 static char *resnet_name(const char *rest)
 {
-    static const char *const pairs[][2] = {
-        {"in_layers.0", "norm1"},  {"in_layers.2", "conv1"},  {"emb_layers.1", "time_emb_proj"},
-        {"out_layers.0", "norm2"}, {"out_layers.3", "conv2"}, {"skip_connection", "conv_shortcut"}};
-    return replace_start(pairs, G_N_ELEMENTS(pairs), rest);
+    return replace_start(resnet_pairs, G_N_ELEMENTS(resnet_pairs), rest);
 }
 
 static char *input_name(const struct ldm_unet *u, int n, const char *rest)
@@ -192,22 +193,23 @@ static char *middle_name(const char *rest)
     return NULL;
 }
 
+static const char *const top_pairs[][2] = {
+    {"input_blocks.0.0", "conv_in"},
+    {"time_embed.0", "time_embedding.linear_1"},
+    {"time_embed.2", "time_embedding.linear_2"},
+    {"time_embed.cond_proj", "time_embedding.cond_proj"},
+    {"time_embedding.cond_proj", "time_embedding.cond_proj"},
+    {"label_emb.0.0", "add_embedding.linear_1"},
+    {"label_emb.0.2", "add_embedding.linear_2"},
+    {"out.0", "conv_norm_out"},
+    {"out.2", "conv_out"},
+};
+
 char *ldm_unet_name(const struct ldm_unet *u, const char *name)
 {
-    static const char *const pairs[][2] = {
-        {"input_blocks.0.0", "conv_in"},
-        {"time_embed.0", "time_embedding.linear_1"},
-        {"time_embed.2", "time_embedding.linear_2"},
-        {"time_embed.cond_proj", "time_embedding.cond_proj"},
-        {"time_embedding.cond_proj", "time_embedding.cond_proj"},
-        {"label_emb.0.0", "add_embedding.linear_1"},
-        {"label_emb.0.2", "add_embedding.linear_2"},
-        {"out.0", "conv_norm_out"},
-        {"out.2", "conv_out"},
-    };
     const char *rest;
     int n;
-    char *top = replace_start(pairs, G_N_ELEMENTS(pairs), name);
+    char *top = replace_start(top_pairs, G_N_ELEMENTS(top_pairs), name);
     if (top)
         return top;
     if (number_after(name, "input_blocks.", &n, &rest))
@@ -216,6 +218,88 @@ char *ldm_unet_name(const struct ldm_unet *u, const char *name)
         return n < LDM_MAX_BLOCKS ? output_name(u, n, rest) : NULL;
     if (g_str_has_prefix(name, "middle_block."))
         return middle_name(name + strlen("middle_block."));
+    return NULL;
+}
+
+void ldm_count(struct ldm_counts *c, const struct weights *unet)
+{
+    char name[96];
+    *c = (struct ldm_counts){0};
+    for (int level = 0; level < LDM_MAX_LEVELS; level++)
+        for (int up = 0; up < 2; up++) {
+            const char *way = up ? "up" : "down";
+            int *n = up ? &c->up[level] : &c->down[level];
+            for (; *n < LDM_MAX_LAYERS; ++*n) {
+                g_snprintf(name, sizeof name, "%s_blocks.%d.resnets.%d.norm1.weight", way, level,
+                           *n);
+                if (!weights_has(unet, name))
+                    break;
+            }
+            g_snprintf(name, sizeof name, "up_blocks.%d.attentions.0.norm.weight", level);
+            c->up_attention[level] = weights_has(unet, name);
+        }
+}
+
+/* Second text to first: "norm1" becomes "in_layers.0". */
+static char *replace_back(const char *const pairs[][2], size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(pairs[i][1]);
+        if (!strncmp(name, pairs[i][1], len) && (name[len] == '.' || name[len] == 0))
+            return g_strconcat(pairs[i][0], name + len, NULL);
+    }
+    return NULL;
+}
+
+/* "resnets.1.conv1" or "attentions.1.proj_in" in a block whose first layer has number `first`. */
+static char *old_layer_name(const char *way, int first, const char *rest)
+{
+    const char *inner;
+    int layer;
+    if (number_after(rest, "attentions.", &layer, &inner))
+        return g_strdup_printf("%s_blocks.%d.1.%s", way, first + layer, inner);
+    if (!number_after(rest, "resnets.", &layer, &inner))
+        return NULL;
+    g_autofree char *old = replace_back(resnet_pairs, G_N_ELEMENTS(resnet_pairs), inner);
+    return old ? g_strdup_printf("%s_blocks.%d.0.%s", way, first + layer, old) : NULL;
+}
+
+static char *old_middle_name(const char *rest)
+{
+    const char *inner;
+    int n;
+    if (number_after(rest, "attentions.", &n, &inner))
+        return g_strdup_printf("middle_block.1.%s", inner);
+    if (!number_after(rest, "resnets.", &n, &inner))
+        return NULL;
+    g_autofree char *old = replace_back(resnet_pairs, G_N_ELEMENTS(resnet_pairs), inner);
+    return old ? g_strdup_printf("middle_block.%d.%s", 2 * n, old) : NULL;
+}
+
+char *ldm_unet_old_name(const struct ldm_counts *c, const char *module)
+{
+    const char *rest;
+    int level, first = 0;
+    char *top = replace_back(top_pairs, G_N_ELEMENTS(top_pairs), module);
+    if (top)
+        return top;
+    if (g_str_has_prefix(module, "mid_block."))
+        return old_middle_name(module + strlen("mid_block."));
+    if (number_after(module, "down_blocks.", &level, &rest) && level < LDM_MAX_LEVELS) {
+        for (int i = 0; i < level; i++)
+            first += c->down[i] + 1;
+        if (!strcmp(rest, "downsamplers.0.conv"))
+            return g_strdup_printf("input_blocks.%d.0.op", 1 + first + c->down[level]);
+        return old_layer_name("input", 1 + first, rest);
+    }
+    if (number_after(module, "up_blocks.", &level, &rest) && level < LDM_MAX_LEVELS) {
+        for (int i = 0; i < level; i++)
+            first += c->up[i];
+        if (!strcmp(rest, "upsamplers.0.conv"))
+            return g_strdup_printf("output_blocks.%d.%d.conv", first + c->up[level] - 1,
+                                   c->up_attention[level] ? 2 : 1);
+        return old_layer_name("output", first, rest);
+    }
     return NULL;
 }
 

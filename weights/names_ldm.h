@@ -34,6 +34,16 @@ struct ldm_unet {
 bool ldm_unet_scan(struct ldm_unet *u, const struct safetensors *st, const char *prefix);
 
 char *ldm_unet_name(const struct ldm_unet *u, const char *name);
+/* The other way, for add-ons that were trained on the original code; counts are those of diffusers'
+ * names. */
+struct weights;
+struct ldm_counts {
+    int down[LDM_MAX_LEVELS], up[LDM_MAX_LEVELS]; /* resnets of each block */
+    bool up_attention[LDM_MAX_LEVELS];
+};
+void ldm_count(struct ldm_counts *c, const struct weights *unet);
+char *ldm_unet_old_name(const struct ldm_counts *c, const char *module);
+
 char *ldm_vae_name(const char *name, int levels);
 char *ldm_clip_name(const char *name); /* old files lack "text_model." */
 

@@ -215,6 +215,8 @@ static int by_name(const void *a, const void *b)
 
 static void entry_free(struct entry *e)
 {
+    if (e->patch_free)
+        e->patch_free(e->patch_data);
     g_free((char *)e->weight.name);
     g_free(e);
 }
@@ -378,9 +380,20 @@ void weights_log_unused(const struct weights *w)
            names->len > NAMED ? ", …" : "");
 }
 
-void weights_set_patch(struct entry *e, weights_patch_func patch, void *data)
+void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,
+                       GDestroyNotify destroy)
 {
+    if (e->patch_free)
+        e->patch_free(e->patch_data);
     e->patch = patch;
     e->patch_data = data;
+    e->patch_free = destroy;
     e->weight.revision++;
+}
+
+bool weights_read_unpatched(const struct entry *e, size_t first, size_t count, float *values,
+                            GError **error)
+{
+    bool finite = true;
+    return read_file(e, DTYPE_F32, first, count, values, &finite, error);
 }

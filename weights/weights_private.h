@@ -22,6 +22,7 @@ struct entry {
     bool used;
     weights_patch_func patch; /* NULL: as in the file */
     void *patch_data;
+    GDestroyNotify patch_free;
 };
 
 struct weights {
@@ -53,5 +54,13 @@ void weights_seal(struct weights *w);
 
 struct entry *weights_entry(const struct weights *w, const char *name); /* does not mark it */
 
-/* Gives the entry a patch (NULL: none) and a new revision. */
-void weights_set_patch(struct entry *e, weights_patch_func patch, void *data);
+/*
+ * Gives the entry a patch (NULL: none) and a new revision; frees the data of the one before. Does
+ * nothing to sets without files.
+ */
+void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,
+                       GDestroyNotify destroy);
+
+/* Elements of the file's, in F32, whatever patch there is. Any thread. */
+bool weights_read_unpatched(const struct entry *e, size_t first, size_t count, float *values,
+                            GError **error);

@@ -10,6 +10,7 @@
 #include "vae/vae.h"
 #include "weights/convert.h"
 #include "weights/model.h"
+#include "weights/names_ldm.h"
 #include "weights/weights_private.h"
 
 #include <gio/gio.h>
@@ -162,6 +163,23 @@ static void check_row(const struct weights *w, const struct row *r, const char *
     CHECK(e->offset == e->tensor->offset + third, "%s", r->name);
 }
 
+/* And back: the names that add-ons of the original code use. */
+static void check_old_names(const struct weights *unet, const GPtrArray *block)
+{
+    struct ldm_counts counts;
+    ldm_count(&counts, unet);
+    for (guint i = 0; i < block->len; i++) {
+        const struct row *r = g_ptr_array_index(block, i);
+        if (!g_str_has_suffix(r->name, ".weight"))
+            continue;
+        g_autofree char *module = g_strndup(r->name, strlen(r->name) - strlen(".weight"));
+        g_autofree char *old = ldm_unet_old_name(&counts, module);
+        g_autofree char *name = old ? g_strconcat(old, ".weight", NULL) : NULL;
+        CHECK(name && !strcmp(name, r->ldm), "%s was %s, not %s", r->name, r->ldm,
+              name ? name : "nothing");
+    }
+}
+
 /* One "u:0:686:859520964:model.diffusion_model." */
 static void check_part(const struct model *m, const char *text, const GPtrArray *blocks)
 {
@@ -177,6 +195,8 @@ static void check_part(const struct model *m, const char *text, const GPtrArray 
         return;
     for (guint i = 0; i < block->len; i++)
         check_row(set, g_ptr_array_index(block, i), w[4]);
+    if (part == MODEL_UNET)
+        check_old_names(set, block);
     CHECK(weights_count(set) == (size_t)atoi(w[2]) && block->len == weights_count(set),
           "%s/%s: %zu tensors", m->label, model_part_name(part), weights_count(set));
     CHECK(weights_parameters(set) == g_ascii_strtoull(w[3], NULL, 10), "%s/%s: %" G_GUINT64_FORMAT,
