@@ -1,0 +1,790 @@
+#include "ui/bridge-private.h"
+
+#include "engine/library.h"
+#include "engine/tokens.h"
+
+#include <glib/gi18n.h>
+#include <math.h>
+
+/* What the engine's thread leaves for the main loop. */
+struct mail {
+    GMutex lock;
+    bool pending; /* an idle is on its way */
+    bool has_progress;
+    struct progress {
+        FigPhase phase;
+        unsigned job;
+        int index, batch, step, steps;
+        double fraction, speed, seconds_left;
+    } progress;             /* the latest wins */
+    struct picture preview; /* the latest wins */
+    unsigned preview_job;
+    GQueue ends; /* struct end *, in order */
+};
+
+/* A picture, or the end of a job. */
+struct end {
+    enum event_type type;
+    unsigned job;
+    int index;
+    struct picture picture;
+    struct history_entry *entry;
+    GError *error;
+};
+
+struct _FigBridge {
+    GObject parent_instance;
+
+    /* Owned */
+    FigSettings *settings;
+    struct engine *engine;
+    struct journal *journal;
+    struct history *history;
+    struct token_counter *tokens;
+    GListStore *queue; /* FigJob, the running one first */
+    GdkTexture *preview;
+    struct mail *mail;
+
+    unsigned running;  /* the engine's job, 0 = none */
+    guint running_key; /* the journal's */
+    bool stopping, paused;
+    struct progress progress;
+    guint recovered;
+    int finished; /* pictures since the queue was last empty */
+    gint64 began; /* monotonic */
+};
+
+enum {
+    PROP_BUSY = 1,
+    PROP_PHASE,
+    PROP_STEP,
+    PROP_STEPS,
+    PROP_FRACTION,
+    PROP_SPEED,
+    PROP_SECONDS_LEFT,
+    PROP_STATUS,
+    PROP_TITLE,
+    PROP_PREVIEW,
+    PROP_PAUSED,
+    PROP_WAITING,
+    N_PROPS
+};
+static GParamSpec *props[N_PROPS];
+enum { SIGNAL_PICTURE, SIGNAL_FAILED, SIGNAL_FINISHED, N_SIGNALS };
+static guint signals[N_SIGNALS];
+
+G_DEFINE_FINAL_TYPE(FigBridge, fig_bridge, G_TYPE_OBJECT)
+
+static void start_next(FigBridge *self);
+
+/* ---- the door: the engine's thread ---- */
+
+static void end_free(struct end *end)
+{
+    picture_clear(&end->picture);
+    history_entry_free(end->entry);
+    g_clear_error(&end->error);
+    g_free(end);
+}
+
+static struct history_entry *entry_of(const struct event *event)
+{
+    const struct request *r = event->settings;
+    struct history_entry *e = g_new0(struct history_entry, 1);
+    e->path = g_strdup(event->path);
+    e->created = g_get_real_time() / 1000;
+    e->width = event->picture->width;
+    e->height = event->picture->height;
+    e->prompt = g_strdup(r->prompt);
+    e->negative = g_strdup(r->negative);
+    e->model = g_path_get_basename(r->model ? r->model : "");
+    e->sampler = g_strdup(r->sampler);
+    e->seed = r->seed;
+    e->parameters = g_strdup(event->parameters);
+    return e;
+}
+
+static FigPhase phase_of(enum event_type type)
+{
+    switch (type) {
+    case EVENT_LOADING:
+        return FIG_PHASE_LOADING;
+    case EVENT_ENCODING:
+        return FIG_PHASE_ENCODING;
+    case EVENT_DECODING:
+        return FIG_PHASE_DECODING;
+    case EVENT_SAVING:
+        return FIG_PHASE_SAVING;
+    default:
+        return FIG_PHASE_DENOISING;
+    }
+}
+
+static gboolean deliver(gpointer data);
+
+static void on_event(const struct event *event, void *user)
+{
+    FigBridge *self = user;
+    struct mail *mail = self->mail;
+    struct end *end = NULL;
+    if (event->type == EVENT_PICTURE || event->type == EVENT_DONE || event->type == EVENT_FAILED ||
+        event->type == EVENT_CANCELLED) {
+        end = g_new0(struct end, 1);
+        end->type = event->type;
+        end->job = event->job;
+        end->index = event->index;
+        end->error = event->error ? g_error_copy(event->error) : NULL;
+        if (event->type == EVENT_PICTURE) {
+            end->picture = picture_ref(event->picture);
+            end->entry = entry_of(event);
+        }
+    }
+
+    g_mutex_lock(&mail->lock);
+    if (end) {
+        g_queue_push_tail(&mail->ends, end);
+    } else if (event->type == EVENT_PREVIEW) {
+        picture_clear(&mail->preview);
+        mail->preview = picture_ref(event->picture);
+        mail->preview_job = event->job;
+    } else if (event->type != EVENT_TAPE) {
+        mail->has_progress = true;
+        mail->progress = (struct progress){
+            .phase = phase_of(event->type),
+            .job = event->job,
+            .index = event->index,
+            .batch = event->batch,
+            .step = event->step,
+            .steps = event->steps,
+            .fraction = event->fraction,
+            .speed = event->steps_per_second,
+            .seconds_left = event->seconds_left,
+        };
+    }
+    bool wake = !mail->pending;
+    mail->pending = true;
+    g_mutex_unlock(&mail->lock);
+    if (wake)
+        g_idle_add_full(G_PRIORITY_DEFAULT, deliver, g_object_ref(self), g_object_unref);
+}
+
+/* ---- the main loop ---- */
+
+static void notify_progress(FigBridge *self)
+{
+    for (int i = PROP_PHASE; i <= PROP_STATUS; i++)
+        g_object_notify_by_pspec(G_OBJECT(self), props[i]);
+}
+
+static void notify_queue(FigBridge *self)
+{
+    g_object_notify_by_pspec(G_OBJECT(self), props[PROP_BUSY]);
+    g_object_notify_by_pspec(G_OBJECT(self), props[PROP_TITLE]);
+    g_object_notify_by_pspec(G_OBJECT(self), props[PROP_WAITING]);
+    notify_progress(self);
+}
+
+static void set_preview(FigBridge *self, GdkTexture *texture)
+{
+    if (g_set_object(&self->preview, texture))
+        g_object_notify_by_pspec(G_OBJECT(self), props[PROP_PREVIEW]);
+}
+
+static FigJob *job_of_key(FigBridge *self, guint key, guint *position)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
+    for (guint i = 0; i < n; i++) {
+        g_autoptr(FigJob) job = g_list_model_get_item(G_LIST_MODEL(self->queue), i);
+        if (fig_job_key(job) == key) {
+            if (position)
+                *position = i;
+            return job; /* the list keeps it alive */
+        }
+    }
+    return NULL;
+}
+
+static void save_journal(FigBridge *self)
+{
+    g_autoptr(GError) error = NULL;
+    if (!journal_save(self->journal, &error))
+        g_signal_emit(self, signals[SIGNAL_FAILED], 0, NULL, error->message, FIG_REMEDY_NONE);
+}
+
+static FigRemedy remedy_of(const GError *error)
+{
+    if (error->domain != ENGINE_ERROR)
+        return FIG_REMEDY_NONE;
+    switch (error->code) {
+    case ENGINE_ERROR_INPUT:
+        return FIG_REMEDY_CHANGE;
+    case ENGINE_ERROR_MODEL:
+        return FIG_REMEDY_MODEL;
+    case ENGINE_ERROR_DEVICE:
+        return FIG_REMEDY_CPU;
+    case ENGINE_ERROR_MEMORY:
+        return FIG_REMEDY_SMALLER;
+    case ENGINE_ERROR_DISK:
+        return FIG_REMEDY_FOLDER;
+    case ENGINE_ERROR_NUMBERS:
+        return FIG_REMEDY_F32;
+    default:
+        return FIG_REMEDY_NONE;
+    }
+}
+
+static void picture_arrived(FigBridge *self, struct end *end)
+{
+    g_autoptr(FigPicture) picture = NULL;
+    struct journal_job *entry = journal_find(self->journal, self->running_key);
+    if (end->entry->path) {
+        g_autoptr(GError) error = NULL;
+        struct history *history = fig_bridge_open_history(self);
+        if (history && !history_add(history, end->entry, &error))
+            g_message("%s", error->message);
+        picture = fig_picture_from_entry(end->entry, self->running_key);
+    } else { /* kept in memory until somebody saves it */
+        struct history_entry *e = end->entry;
+        picture = fig_picture_new_take((struct fig_picture_facts){
+            .created = e->created,
+            .width = e->width,
+            .height = e->height,
+            .prompt = g_strdup(e->prompt),
+            .negative = g_strdup(e->negative),
+            .model = g_strdup(e->model),
+            .sampler = g_strdup(e->sampler),
+            .seed = e->seed,
+            .parameters = g_strdup(e->parameters),
+            .rgb = g_bytes_ref(end->picture.rgb),
+            .job = self->running_key,
+        });
+    }
+    self->finished++;
+    if (entry) {
+        entry->done++;
+        FigJob *job = job_of_key(self, entry->key, NULL);
+        if (job)
+            fig_job_update(job, FIG_JOB_RUNNING, entry->done, NULL);
+        save_journal(self);
+    }
+    g_signal_emit(self, signals[SIGNAL_PICTURE], 0, picture);
+    if (end->error) {
+        fig_bridge_set_paused(self, TRUE); /* what follows could not be saved either */
+        g_signal_emit(self, signals[SIGNAL_FAILED], 0, NULL, end->error->message,
+                      remedy_of(end->error));
+    }
+}
+
+static void job_ended(FigBridge *self, struct end *end)
+{
+    guint position = 0;
+    FigJob *job = job_of_key(self, self->running_key, &position);
+    guint key = self->running_key;
+    g_autoptr(FigJob) keep = job ? g_object_ref(job) : NULL;
+    struct journal_job *entry = journal_find(self->journal, key);
+    bool failed = end->type == EVENT_FAILED;
+    if (failed && entry) {
+        entry->running = false;
+        if (job)
+            fig_job_update(job, FIG_JOB_FAILED, entry->done, end->error->message);
+    } else {
+        journal_remove(self->journal, key);
+        if (job)
+            g_list_store_remove(self->queue, position);
+    }
+    self->running = 0;
+    self->running_key = 0;
+    self->stopping = false;
+    self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
+    save_journal(self);
+    set_preview(self, NULL);
+    if (failed)
+        g_signal_emit(self, signals[SIGNAL_FAILED], 0, keep, end->error->message,
+                      remedy_of(end->error));
+    start_next(self);
+    notify_queue(self);
+    if (!self->running && self->finished) {
+        double seconds = (double)(g_get_monotonic_time() - self->began) / 1e6;
+        int finished = self->finished;
+        self->finished = 0;
+        g_signal_emit(self, signals[SIGNAL_FINISHED], 0, finished, seconds);
+    }
+}
+
+static gboolean deliver(gpointer data)
+{
+    FigBridge *self = data;
+    struct mail *mail = self->mail;
+    g_mutex_lock(&mail->lock);
+    mail->pending = false;
+    bool has_progress = mail->has_progress;
+    struct progress progress = mail->progress;
+    struct picture preview = mail->preview;
+    unsigned preview_job = mail->preview_job;
+    GQueue ends = mail->ends;
+    mail->has_progress = false;
+    mail->preview = (struct picture){0};
+    g_queue_init(&mail->ends);
+    g_mutex_unlock(&mail->lock);
+
+    if (has_progress && progress.job == self->running && self->running) {
+        self->progress = progress;
+        notify_progress(self);
+    }
+    if (preview.rgb && preview_job == self->running && !self->stopping) {
+        g_autoptr(GdkTexture) texture =
+            gdk_memory_texture_new(preview.width, preview.height, GDK_MEMORY_R8G8B8, preview.rgb,
+                                   (gsize)preview.width * 3);
+        set_preview(self, texture);
+    }
+    picture_clear(&preview);
+
+    struct end *end;
+    while ((end = g_queue_pop_head(&ends))) {
+        if (end->job == self->running && self->running) {
+            if (end->type == EVENT_PICTURE)
+                picture_arrived(self, end);
+            else
+                job_ended(self, end);
+        }
+        end_free(end);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/* ---- the queue ---- */
+
+void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to)
+{
+    FigSettings *s = self->settings;
+    const char *pattern = fig_record_text(s, "pattern");
+    int every = fig_record_int(s, "preview-every");
+    g_autofree char *folder = fig_bridge_pictures_folder(self);
+    const struct request r = {
+        .prompt = (char *)fig_record_text(from, "prompt"),
+        .negative = (char *)fig_record_text(from, "negative"),
+        .model = (char *)fig_record_text(from, "model"),
+        .width = fig_record_int(from, "width"),
+        .height = fig_record_int(from, "height"),
+        .steps = fig_record_int(from, "steps"),
+        .cfg = fig_record_double(from, "guidance"),
+        .sampler =
+            *fig_record_text(from, "sampler") ? (char *)fig_record_text(from, "sampler") : NULL,
+        .schedule =
+            *fig_record_text(from, "schedule") ? (char *)fig_record_text(from, "schedule") : NULL,
+        .fixed_seed = !fig_record_bool(from, "random-seed"),
+        .seed = fig_record_uint64(from, "seed"),
+        .batch = fig_record_int(from, "pictures"),
+        .clip_skip = fig_record_int(from, "clip-skip"),
+        .device = (char *)fig_record_text(s, "device"),
+        .precision = (char *)fig_record_text(s, "precision"),
+        .folder = folder,
+        .pattern = *pattern ? (char *)pattern : NULL,
+        .format = fig_record_bool(s, "jpeg") ? PICTURE_JPEG : PICTURE_PNG,
+        .quality = fig_record_int(s, "quality"),
+        .no_metadata = !fig_record_bool(s, "metadata"),
+        .preview_every = every > 0 ? every : -1,
+    };
+    request_copy(to, &r);
+}
+
+static void start_next(FigBridge *self)
+{
+    if (self->running || self->paused)
+        return;
+    for (unsigned i = 0; i < journal_count(self->journal); i++) {
+        struct journal_job *entry = journal_at(self->journal, i);
+        FigJob *job = job_of_key(self, entry->key, NULL);
+        if (entry->set_aside || !job || fig_job_state(job) != FIG_JOB_WAITING)
+            continue;
+        struct request rest = entry->request; /* what is left of it; strings stay borrowed */
+        rest.seed += (uint64_t)entry->done;
+        rest.batch -= entry->done;
+        entry->running = true;
+        save_journal(self); /* before it runs: a crash must find it written down */
+        self->running_key = entry->key;
+        self->progress = (struct progress){.phase = FIG_PHASE_LOADING, .seconds_left = -1};
+        if (!self->finished)
+            self->began = g_get_monotonic_time();
+        self->running = engine_submit(self->engine, &rest);
+        fig_job_update(job, FIG_JOB_RUNNING, entry->done, NULL);
+        return;
+    }
+}
+
+static void add_job(FigBridge *self, struct journal_job *entry)
+{
+    g_autoptr(FigJob) job = fig_job_new(entry->key, entry->request.prompt, entry->request.batch);
+    fig_job_update(job, entry->set_aside ? FIG_JOB_SET_ASIDE : FIG_JOB_WAITING, entry->done, NULL);
+    g_list_store_append(self->queue, job);
+}
+
+guint fig_bridge_submit(FigBridge *self, FigRequest *request)
+{
+    struct request r;
+    fig_bridge_fill_request(self, request, &r);
+    struct journal_job *entry = journal_add(self->journal, &r);
+    request_clear(&r);
+    add_job(self, entry);
+    if (self->running || self->paused)
+        save_journal(self);
+    guint key = entry->key; /* the job can be gone when start_next() returns */
+    start_next(self);
+    notify_queue(self);
+    return key;
+}
+
+void fig_bridge_stop(FigBridge *self)
+{
+    if (!self->running || self->stopping)
+        return;
+    self->stopping = true;
+    self->progress.phase = FIG_PHASE_STOPPING;
+    notify_progress(self);
+    engine_cancel(self->engine, self->running);
+}
+
+void fig_bridge_set_paused(FigBridge *self, gboolean paused)
+{
+    if (self->paused == paused)
+        return;
+    self->paused = paused;
+    g_object_notify_by_pspec(G_OBJECT(self), props[PROP_PAUSED]);
+    start_next(self);
+    notify_queue(self);
+}
+
+GListModel *fig_bridge_queue(FigBridge *self)
+{
+    return G_LIST_MODEL(self->queue);
+}
+
+void fig_bridge_remove(FigBridge *self, FigJob *job)
+{
+    guint position;
+    guint key = fig_job_key(job);
+    if (key == self->running_key) {
+        fig_bridge_stop(self);
+        return;
+    }
+    if (!job_of_key(self, key, &position))
+        return;
+    journal_remove(self->journal, key);
+    g_list_store_remove(self->queue, position);
+    save_journal(self);
+    notify_queue(self);
+}
+
+void fig_bridge_move(FigBridge *self, FigJob *job, int by)
+{
+    guint from;
+    if (!job_of_key(self, fig_job_key(job), &from) || fig_job_key(job) == self->running_key)
+        return;
+    int first = self->running ? 1 : 0;
+    int last = (int)g_list_model_get_n_items(G_LIST_MODEL(self->queue)) - 1;
+    int to = CLAMP((int)from + CLAMP(by, -1000000, 1000000), first, last);
+    if (to == (int)from)
+        return;
+    g_autoptr(FigJob) keep = g_object_ref(job);
+    g_list_store_remove(self->queue, from);
+    g_list_store_insert(self->queue, (guint)to, keep);
+    journal_move(self->journal, fig_job_key(job), (unsigned)to);
+    save_journal(self);
+}
+
+void fig_bridge_retry(FigBridge *self, FigJob *job)
+{
+    struct journal_job *entry = journal_find(self->journal, fig_job_key(job));
+    if (!entry || fig_job_key(job) == self->running_key)
+        return;
+    entry->set_aside = false;
+    entry->begun = 0;
+    fig_job_update(job, FIG_JOB_WAITING, entry->done, NULL);
+    save_journal(self);
+    start_next(self);
+    notify_queue(self);
+}
+
+void fig_bridge_clear(FigBridge *self)
+{
+    for (guint i = g_list_model_get_n_items(G_LIST_MODEL(self->queue)); i-- > 0;) {
+        g_autoptr(FigJob) job = g_list_model_get_item(G_LIST_MODEL(self->queue), i);
+        if (fig_job_key(job) == self->running_key)
+            continue;
+        journal_remove(self->journal, fig_job_key(job));
+        g_list_store_remove(self->queue, i);
+    }
+    save_journal(self);
+    notify_queue(self);
+}
+
+guint fig_bridge_recovered(FigBridge *self)
+{
+    return self->recovered;
+}
+
+gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const char *path,
+                                 int quality, gboolean metadata, GError **error)
+{
+    const struct fig_picture_facts *facts = fig_picture_facts(picture);
+    struct picture pixels = {0};
+    if (facts->rgb)
+        pixels = (struct picture){facts->width, facts->height, g_bytes_ref(facts->rgb)};
+    else {
+        g_autoptr(GdkPixbuf) pixbuf = gdk_pixbuf_new_from_file(facts->path, error);
+        if (!pixbuf)
+            return FALSE;
+        int width = gdk_pixbuf_get_width(pixbuf), height = gdk_pixbuf_get_height(pixbuf);
+        int channels = gdk_pixbuf_get_n_channels(pixbuf), stride = gdk_pixbuf_get_rowstride(pixbuf);
+        guchar *rgb = g_malloc((gsize)width * height * 3);
+        const guchar *from = gdk_pixbuf_read_pixels(pixbuf);
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++)
+                memcpy(rgb + ((gsize)y * width + x) * 3,
+                       from + (gsize)y * stride + (gsize)x * channels, 3);
+        pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
+    }
+    g_autofree char *lower = g_ascii_strdown(path, -1);
+    bool jpeg = g_str_has_suffix(lower, ".jpg") || g_str_has_suffix(lower, ".jpeg");
+    const char *text =
+        metadata && facts->parameters && *facts->parameters ? facts->parameters : NULL;
+    g_autoptr(GBytes) bytes = jpeg ? picture_encode_jpeg(&pixels, quality, text, error)
+                                   : picture_encode_png(&pixels, text, error);
+    picture_clear(&pixels);
+    if (!bytes || !g_file_set_contents_full(
+                      path, g_bytes_get_data(bytes, NULL), (gssize)g_bytes_get_size(bytes),
+                      G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error))
+        return FALSE;
+    if (facts->rgb) { /* it was in memory only; now it is a picture like any other */
+        struct history *history = fig_bridge_open_history(self);
+        struct history_entry *entry = history_read_picture(path, NULL);
+        if (history && entry)
+            history_add(history, entry, NULL);
+        fig_picture_set_saved(picture, entry ? entry->id : 0, path);
+        history_entry_free(entry);
+    }
+    return TRUE;
+}
+
+/* ---- the object ---- */
+
+FigSettings *fig_bridge_settings(FigBridge *self)
+{
+    return self->settings;
+}
+
+struct history *fig_bridge_open_history(FigBridge *self)
+{
+    if (!self->history) {
+        g_autoptr(GError) error = NULL;
+        self->history = history_open(NULL, &error);
+        if (!self->history)
+            g_message("%s", error->message);
+    }
+    return self->history;
+}
+
+int fig_bridge_count_tokens(FigBridge *self, const char *model, const char *prompt)
+{
+    return token_counter_count(self->tokens, *model ? model : NULL, prompt);
+}
+
+static guint waiting(FigBridge *self)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
+    return n - (self->running ? 1 : 0);
+}
+
+/* 0 to 1 of the whole job, so that the bar never jumps back. */
+static double overall(FigBridge *self)
+{
+    const struct progress *p = &self->progress;
+    if (p->phase == FIG_PHASE_IDLE || p->batch < 1)
+        return 0;
+    double one = p->phase == FIG_PHASE_DENOISING ? (p->steps ? (double)p->step / p->steps : 0)
+                 : p->phase == FIG_PHASE_DECODING || p->phase == FIG_PHASE_SAVING ? 1
+                                                                                  : 0;
+    return CLAMP((p->index + one) / p->batch, 0, 1);
+}
+
+static char *status(FigBridge *self)
+{
+    const struct progress *p = &self->progress;
+    switch (p->phase) {
+    case FIG_PHASE_IDLE:
+        return g_strdup(self->paused && waiting(self) ? _("The queue is paused") : "");
+    case FIG_PHASE_LOADING:
+        return g_strdup(_("Loading the model…"));
+    case FIG_PHASE_ENCODING:
+        return g_strdup(_("Reading the prompt…"));
+    case FIG_PHASE_DECODING:
+        return g_strdup(_("Decoding the picture…"));
+    case FIG_PHASE_SAVING:
+        return g_strdup(_("Saving…"));
+    case FIG_PHASE_STOPPING:
+        return g_strdup(_("Stopping…"));
+    default:
+        break;
+    }
+    GString *line = g_string_new(NULL);
+    if (p->batch > 1)
+        g_string_append_printf(line, _("picture %d of %d · "), p->index + 1, p->batch);
+    g_string_append_printf(line, _("step %d of %d"), p->step, p->steps);
+    if (p->speed > 0)
+        g_string_append_printf(line, p->speed >= 1 ? _(" · %.1f it/s") : _(" · %.1f s/it"),
+                               p->speed >= 1 ? p->speed : 1 / p->speed);
+    if (p->seconds_left >= 0 && isfinite(p->seconds_left)) {
+        int left = (int)ceil(p->seconds_left);
+        if (left < 60)
+            g_string_append_printf(line, _(" · %d s left"), left);
+        else
+            g_string_append_printf(line, _(" · %d min %02d s left"), left / 60, left % 60);
+    }
+    return g_string_free(line, FALSE);
+}
+
+static void fig_bridge_get_property(GObject *object, guint id, GValue *value, GParamSpec *spec)
+{
+    FigBridge *self = FIG_BRIDGE(object);
+    FigJob *job;
+    switch (id) {
+    case PROP_BUSY:
+        g_value_set_boolean(value, self->running != 0);
+        break;
+    case PROP_PHASE:
+        g_value_set_int(value, self->progress.phase);
+        break;
+    case PROP_STEP:
+        g_value_set_int(value, self->progress.step);
+        break;
+    case PROP_STEPS:
+        g_value_set_int(value, self->progress.steps);
+        break;
+    case PROP_FRACTION:
+        g_value_set_double(value, overall(self));
+        break;
+    case PROP_SPEED:
+        g_value_set_double(value, self->progress.speed);
+        break;
+    case PROP_SECONDS_LEFT:
+        g_value_set_double(value, self->progress.seconds_left);
+        break;
+    case PROP_STATUS:
+        g_value_take_string(value, status(self));
+        break;
+    case PROP_TITLE:
+        job = job_of_key(self, self->running_key, NULL);
+        g_value_set_string(value, self->running && job ? fig_job_title(job) : "");
+        break;
+    case PROP_PREVIEW:
+        g_value_set_object(value, self->preview);
+        break;
+    case PROP_PAUSED:
+        g_value_set_boolean(value, self->paused);
+        break;
+    case PROP_WAITING:
+        g_value_set_uint(value, waiting(self));
+        break;
+    default:
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+    }
+}
+
+static void fig_bridge_set_property(GObject *object, guint id, const GValue *value,
+                                    GParamSpec *spec)
+{
+    if (id == PROP_PAUSED)
+        fig_bridge_set_paused(FIG_BRIDGE(object), g_value_get_boolean(value));
+    else
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+}
+
+static void fig_bridge_dispose(GObject *object)
+{
+    FigBridge *self = FIG_BRIDGE(object);
+    g_clear_pointer(&self->engine, engine_destroy); /* no event after it returns */
+    self->running = 0;                              /* and what is still in the mail is stale */
+    g_clear_pointer(&self->journal, journal_close);
+    g_clear_pointer(&self->history, history_close);
+    g_clear_pointer(&self->tokens, token_counter_destroy);
+    g_clear_object(&self->queue);
+    g_clear_object(&self->preview);
+    g_clear_object(&self->settings);
+    G_OBJECT_CLASS(fig_bridge_parent_class)->dispose(object);
+}
+
+static void fig_bridge_finalize(GObject *object)
+{
+    struct mail *mail = FIG_BRIDGE(object)->mail;
+    g_queue_clear_full(&mail->ends, (GDestroyNotify)end_free);
+    picture_clear(&mail->preview);
+    g_mutex_clear(&mail->lock);
+    g_free(mail);
+    G_OBJECT_CLASS(fig_bridge_parent_class)->finalize(object);
+}
+
+static void fig_bridge_class_init(FigBridgeClass *class)
+{
+    GObjectClass *object_class = G_OBJECT_CLASS(class);
+    object_class->dispose = fig_bridge_dispose;
+    object_class->finalize = fig_bridge_finalize;
+    object_class->get_property = fig_bridge_get_property;
+    object_class->set_property = fig_bridge_set_property;
+
+    GParamFlags flags = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
+    props[PROP_BUSY] = g_param_spec_boolean("busy", NULL, NULL, FALSE, flags);
+    props[PROP_PHASE] = g_param_spec_int("phase", NULL, NULL, 0, FIG_PHASE_STOPPING, 0, flags);
+    props[PROP_STEP] = g_param_spec_int("step", NULL, NULL, 0, G_MAXINT, 0, flags);
+    props[PROP_STEPS] = g_param_spec_int("steps", NULL, NULL, 0, G_MAXINT, 0, flags);
+    props[PROP_FRACTION] = g_param_spec_double("fraction", NULL, NULL, 0, 1, 0, flags);
+    props[PROP_SPEED] = g_param_spec_double("speed", NULL, NULL, 0, G_MAXDOUBLE, 0, flags);
+    props[PROP_SECONDS_LEFT] =
+        g_param_spec_double("seconds-left", NULL, NULL, -1, G_MAXDOUBLE, -1, flags);
+    props[PROP_STATUS] = g_param_spec_string("status", NULL, NULL, "", flags);
+    props[PROP_TITLE] = g_param_spec_string("title", NULL, NULL, "", flags);
+    props[PROP_PREVIEW] = g_param_spec_object("preview", NULL, NULL, GDK_TYPE_TEXTURE, flags);
+    props[PROP_PAUSED] =
+        g_param_spec_boolean("paused", NULL, NULL, FALSE,
+                             G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
+    props[PROP_WAITING] = g_param_spec_uint("waiting", NULL, NULL, 0, G_MAXUINT, 0, flags);
+    g_object_class_install_properties(object_class, N_PROPS, props);
+
+    GType type = G_TYPE_FROM_CLASS(class);
+    signals[SIGNAL_PICTURE] = g_signal_new("picture", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                           G_TYPE_NONE, 1, FIG_TYPE_PICTURE);
+    signals[SIGNAL_FAILED] = g_signal_new("failed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                          G_TYPE_NONE, 3, FIG_TYPE_JOB, G_TYPE_STRING, G_TYPE_INT);
+    signals[SIGNAL_FINISHED] = g_signal_new("finished", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
+                                            NULL, G_TYPE_NONE, 2, G_TYPE_INT, G_TYPE_DOUBLE);
+}
+
+static void fig_bridge_init(FigBridge *self)
+{
+    self->mail = g_new0(struct mail, 1);
+    self->tokens = token_counter_create();
+    g_mutex_init(&self->mail->lock);
+    g_queue_init(&self->mail->ends);
+    self->queue = g_list_store_new(FIG_TYPE_JOB);
+    self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
+}
+
+FigBridge *fig_bridge_new(FigSettings *settings)
+{
+    FigBridge *self = g_object_new(FIG_TYPE_BRIDGE, NULL);
+    self->settings = g_object_ref(settings);
+    self->journal = journal_open(NULL);
+    if (journal_crashed(self->journal)) {
+        g_autofree char *folder = fig_bridge_pictures_folder(self);
+        journal_settle(self->journal, folder);
+        self->recovered = journal_count(self->journal);
+    }
+    self->paused = journal_count(self->journal) > 0; /* never runs by itself after a restart */
+    for (unsigned i = 0; i < journal_count(self->journal); i++)
+        add_job(self, journal_at(self->journal, i));
+    save_journal(self);
+
+    g_auto(GStrv) folders = fig_bridge_model_folders(self);
+    struct engine_options options = {.folders = folders};
+    self->engine = engine_create(&options, on_event, self);
+    return self;
+}

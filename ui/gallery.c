@@ -1,0 +1,237 @@
+#include "ui/gallery.h"
+
+#include "ui/tile.h"
+
+#include <adwaita.h>
+#include <glib/gi18n.h>
+
+struct _FigGallery {
+    GtkBox parent_instance;
+
+    /* Template Widgets */
+    GtkSearchEntry *search;
+    GtkDropDown *model, *time;
+    GtkToggleButton *favourites;
+    GtkStack *stack;
+    GtkGridView *grid;
+    GtkLabel *count;
+    GtkButton *export, *use_settings, *star, *trash;
+
+    /* Owned References */
+    FigBridge *bridge;
+    GtkMultiSelection *selection;
+
+    gboolean filling;
+};
+
+enum { SIGNAL_OPEN, SIGNAL_USE_SETTINGS, SIGNAL_EXPORT, SIGNAL_MESSAGE, SIGNAL_CHANGED, N_SIGNALS };
+static guint signals[N_SIGNALS];
+
+G_DEFINE_FINAL_TYPE(FigGallery, fig_gallery, GTK_TYPE_BOX)
+
+static GListModel *selected(FigGallery *self)
+{
+    GListStore *store = g_list_store_new(FIG_TYPE_PICTURE);
+    g_autoptr(GtkBitset) set =
+        gtk_selection_model_get_selection(GTK_SELECTION_MODEL(self->selection));
+    for (guint64 i = 0; i < gtk_bitset_get_size(set); i++) {
+        g_autoptr(FigPicture) picture =
+            g_list_model_get_item(G_LIST_MODEL(self->selection), gtk_bitset_get_nth(set, (guint)i));
+        g_list_store_append(store, picture);
+    }
+    return G_LIST_MODEL(store);
+}
+
+static void show_count(FigGallery *self)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->selection));
+    g_autoptr(GtkBitset) set =
+        gtk_selection_model_get_selection(GTK_SELECTION_MODEL(self->selection));
+    guint chosen = (guint)gtk_bitset_get_size(set);
+    g_autofree char *text =
+        chosen ? g_strdup_printf(_("%u of %u selected"), chosen, n)
+               : g_strdup_printf(g_dngettext(NULL, "%u picture", "%u pictures", n), n);
+    gtk_label_set_label(self->count, text);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->export), n > 0);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->use_settings), chosen == 1);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->star), chosen > 0);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->trash), chosen > 0);
+    gtk_stack_set_visible_child_name(self->stack, n ? "grid" : "empty");
+}
+
+static void fill_models(FigGallery *self)
+{
+    g_auto(GStrv) models = fig_bridge_history_models(self->bridge);
+    g_autoptr(GtkStringList) list = gtk_string_list_new(NULL);
+    g_autofree char *before = NULL;
+    GtkStringObject *current = gtk_drop_down_get_selected_item(self->model);
+    if (current && gtk_drop_down_get_selected(self->model) > 0)
+        before = g_strdup(gtk_string_object_get_string(current));
+    gtk_string_list_append(list, _("All models"));
+    guint select = 0;
+    for (guint i = 0; models[i]; i++) {
+        gtk_string_list_append(list, models[i]);
+        if (g_strcmp0(models[i], before) == 0)
+            select = i + 1;
+    }
+    self->filling = TRUE;
+    gtk_drop_down_set_model(self->model, G_LIST_MODEL(list));
+    gtk_drop_down_set_selected(self->model, select);
+    self->filling = FALSE;
+}
+
+static void query(FigGallery *self)
+{
+    static const int days[] = {0, 1, 7, 30};
+    if (self->filling)
+        return;
+    guint model = gtk_drop_down_get_selected(self->model);
+    GtkStringObject *item = gtk_drop_down_get_selected_item(self->model);
+    struct fig_filter filter = {
+        .text = gtk_editable_get_text(GTK_EDITABLE(self->search)),
+        .model = model > 0 && item ? gtk_string_object_get_string(item) : NULL,
+        .days = days[MIN(gtk_drop_down_get_selected(self->time), G_N_ELEMENTS(days) - 1)],
+        .favourites = gtk_toggle_button_get_active(self->favourites),
+    };
+    g_autoptr(GListModel) pictures = fig_bridge_history(self->bridge, &filter, 0);
+    gtk_multi_selection_set_model(self->selection, pictures);
+    show_count(self);
+}
+
+void fig_gallery_refresh(FigGallery *self)
+{
+    fill_models(self);
+    query(self);
+}
+
+void fig_gallery_focus_search(FigGallery *self)
+{
+    gtk_widget_grab_focus(GTK_WIDGET(self->search));
+}
+
+static void activated(FigGallery *self, guint position)
+{
+    g_autoptr(FigPicture) picture = g_list_model_get_item(G_LIST_MODEL(self->selection), position);
+    g_signal_emit(self, signals[SIGNAL_OPEN], 0, picture);
+}
+
+/* What is selected, or everything the search found. */
+static void export_clicked(FigGallery *self)
+{
+    g_autoptr(GListModel) chosen = selected(self);
+    GListModel *all = gtk_multi_selection_get_model(self->selection);
+    g_signal_emit(self, signals[SIGNAL_EXPORT], 0, g_list_model_get_n_items(chosen) ? chosen : all);
+}
+
+static void use_settings_clicked(FigGallery *self)
+{
+    g_autoptr(GListModel) chosen = selected(self);
+    g_autoptr(FigPicture) picture = g_list_model_get_item(chosen, 0);
+    if (picture)
+        g_signal_emit(self, signals[SIGNAL_USE_SETTINGS], 0, picture);
+}
+
+static void star_clicked(FigGallery *self)
+{
+    g_autoptr(GListModel) chosen = selected(self);
+    gboolean all = TRUE;
+    for (guint i = 0; i < g_list_model_get_n_items(chosen); i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(chosen, i);
+        all &= fig_picture_facts(picture)->favourite;
+    }
+    for (guint i = 0; i < g_list_model_get_n_items(chosen); i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(chosen, i);
+        fig_bridge_set_favourite(self->bridge, picture, !all);
+    }
+}
+
+static void trash_clicked(FigGallery *self)
+{
+    g_autoptr(GListModel) chosen = selected(self);
+    guint n = g_list_model_get_n_items(chosen), gone = 0;
+    for (guint i = 0; i < n; i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(chosen, i);
+        g_autoptr(GError) error = NULL;
+        if (!fig_bridge_trash(self->bridge, picture, &error)) {
+            g_signal_emit(self, signals[SIGNAL_MESSAGE], 0, error->message);
+            break;
+        }
+        gone++;
+    }
+    if (gone) {
+        g_autofree char *text = g_strdup_printf(g_dngettext(NULL, "%u picture moved to the trash",
+                                                            "%u pictures moved to the trash", gone),
+                                                gone);
+        g_signal_emit(self, signals[SIGNAL_MESSAGE], 0, text);
+        g_signal_emit(self, signals[SIGNAL_CHANGED], 0);
+        query(self);
+    }
+}
+
+void fig_gallery_set_up(FigGallery *self, FigBridge *bridge)
+{
+    self->bridge = g_object_ref(bridge);
+    g_signal_connect_swapped(self->search, "search-changed", G_CALLBACK(query), self);
+    g_signal_connect_swapped(self->model, "notify::selected", G_CALLBACK(query), self);
+    g_signal_connect_swapped(self->time, "notify::selected", G_CALLBACK(query), self);
+    g_signal_connect_swapped(self->favourites, "toggled", G_CALLBACK(query), self);
+    g_signal_connect_swapped(self->grid, "activate", G_CALLBACK(activated), self);
+    g_signal_connect_swapped(self->export, "clicked", G_CALLBACK(export_clicked), self);
+    g_signal_connect_swapped(self->use_settings, "clicked", G_CALLBACK(use_settings_clicked), self);
+    g_signal_connect_swapped(self->star, "clicked", G_CALLBACK(star_clicked), self);
+    g_signal_connect_swapped(self->trash, "clicked", G_CALLBACK(trash_clicked), self);
+}
+
+static void fig_gallery_dispose(GObject *object)
+{
+    FigGallery *self = FIG_GALLERY(object);
+    g_clear_object(&self->bridge);
+    g_clear_object(&self->selection);
+    G_OBJECT_CLASS(fig_gallery_parent_class)->dispose(object);
+}
+
+static void fig_gallery_class_init(FigGalleryClass *class)
+{
+    GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(class);
+    G_OBJECT_CLASS(class)->dispose = fig_gallery_dispose;
+    gtk_widget_class_set_template_from_resource(widget_class,
+                                                "/io/github/figment_app/Figment/ui/gallery.ui");
+#define CHILD(name) gtk_widget_class_bind_template_child(widget_class, FigGallery, name)
+    CHILD(search);
+    CHILD(model);
+    CHILD(time);
+    CHILD(favourites);
+    CHILD(stack);
+    CHILD(grid);
+    CHILD(count);
+    CHILD(export);
+    CHILD(use_settings);
+    CHILD(star);
+    CHILD(trash);
+#undef CHILD
+    GType type = G_TYPE_FROM_CLASS(class);
+    const struct {
+        const char *name;
+        GType argument;
+    } table[N_SIGNALS] = {{"open", FIG_TYPE_PICTURE},
+                          {"use-settings", FIG_TYPE_PICTURE},
+                          {"export", G_TYPE_LIST_MODEL},
+                          {"message", G_TYPE_STRING},
+                          {"changed", G_TYPE_NONE}};
+    for (int i = 0; i < N_SIGNALS; i++)
+        signals[i] = table[i].argument == G_TYPE_NONE
+                         ? g_signal_new(table[i].name, type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                        G_TYPE_NONE, 0)
+                         : g_signal_new(table[i].name, type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                        G_TYPE_NONE, 1, table[i].argument);
+}
+
+static void fig_gallery_init(FigGallery *self)
+{
+    gtk_widget_init_template(GTK_WIDGET(self));
+    self->selection = gtk_multi_selection_new(NULL);
+    gtk_grid_view_set_model(self->grid, GTK_SELECTION_MODEL(self->selection));
+    g_autoptr(GtkListItemFactory) factory = fig_tile_factory_new(160);
+    gtk_grid_view_set_factory(self->grid, factory);
+    g_signal_connect_swapped(self->selection, "selection-changed", G_CALLBACK(show_count), self);
+}

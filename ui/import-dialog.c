@@ -1,0 +1,74 @@
+#include "ui/import-dialog.h"
+
+#include <glib/gi18n.h>
+
+struct import {
+    FigRequest *request, *changed;
+};
+
+static void import_free(gpointer data, GClosure *closure)
+{
+    (void)closure;
+    struct import *import = data;
+    g_object_unref(import->request);
+    g_object_unref(import->changed);
+    g_free(import);
+}
+
+static void answered(AdwMessageDialog *dialog, const char *response, struct import *import)
+{
+    (void)dialog;
+    if (g_strcmp0(response, "use") == 0)
+        fig_record_assign(import->request, import->changed);
+}
+
+static void add_lines(GtkBox *box, const char *heading, GPtrArray *lines)
+{
+    if (!lines->len)
+        return;
+    GtkWidget *title = gtk_label_new(heading);
+    gtk_label_set_xalign(GTK_LABEL(title), 0);
+    gtk_widget_add_css_class(title, "heading");
+    gtk_widget_set_margin_top(title, 6);
+    gtk_box_append(box, title);
+    for (guint i = 0; i < lines->len; i++) {
+        GtkWidget *label = gtk_label_new(lines->pdata[i]); /* plain text: it comes from a file */
+        gtk_label_set_xalign(GTK_LABEL(label), 0);
+        gtk_label_set_wrap(GTK_LABEL(label), TRUE);
+        gtk_label_set_wrap_mode(GTK_LABEL(label), PANGO_WRAP_WORD_CHAR);
+        gtk_label_set_lines(GTK_LABEL(label), 4);
+        gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
+        gtk_label_set_max_width_chars(GTK_LABEL(label), 56);
+        gtk_box_append(box, label);
+    }
+}
+
+void fig_import_dialog_show(GtkWindow *parent, const char *origin, FigRequest *request,
+                            FigRequest *changed, GPtrArray *changes, GPtrArray *notices)
+{
+    g_autofree char *body = g_strdup_printf(_("Settings found, written by %s."), origin);
+    GtkWidget *dialog = adw_message_dialog_new(parent, _("Use this picture's settings?"), body);
+    GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 6);
+    add_lines(GTK_BOX(box), _("Will change"), changes);
+    add_lines(GTK_BOX(box), _("Cannot be honoured"), notices);
+    GtkWidget *scroller = gtk_scrolled_window_new();
+    gtk_scrolled_window_set_policy(GTK_SCROLLED_WINDOW(scroller), GTK_POLICY_NEVER,
+                                   GTK_POLICY_AUTOMATIC);
+    gtk_scrolled_window_set_propagate_natural_height(GTK_SCROLLED_WINDOW(scroller), TRUE);
+    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 360);
+    gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), box);
+    adw_message_dialog_set_extra_child(ADW_MESSAGE_DIALOG(dialog), scroller);
+    adw_message_dialog_add_responses(ADW_MESSAGE_DIALOG(dialog), "cancel", _("_Cancel"), "use",
+                                     _("_Use Settings"), NULL);
+    adw_message_dialog_set_response_appearance(ADW_MESSAGE_DIALOG(dialog), "use",
+                                               ADW_RESPONSE_SUGGESTED);
+    adw_message_dialog_set_default_response(ADW_MESSAGE_DIALOG(dialog), "use");
+    adw_message_dialog_set_close_response(ADW_MESSAGE_DIALOG(dialog), "cancel");
+
+    struct import *import = g_new(struct import, 1);
+    *import = (struct import){g_object_ref(request), g_object_ref(changed)};
+    g_signal_connect_data(dialog, "response", G_CALLBACK(answered), import, import_free, 0);
+    g_ptr_array_unref(changes);
+    g_ptr_array_unref(notices);
+    gtk_window_present(GTK_WINDOW(dialog));
+}

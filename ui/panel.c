@@ -1,0 +1,429 @@
+#include "ui/panel.h"
+
+#include "scheduler/scheduler.h"
+#include "ui/prompt.h"
+
+#include <adwaita.h>
+#include <glib/gi18n.h>
+#include <string.h>
+
+struct _FigPanel {
+    GtkBox parent_instance;
+
+    /* Template Widgets */
+    FigPrompt *prompt, *negative;
+    GtkLabel *tokens, *hint;
+    GtkMenuButton *recent, *size;
+    AdwComboRow *model, *sampler, *schedule;
+    GtkScale *steps_scale, *guidance_scale;
+    GtkSpinButton *steps, *guidance, *pictures, *clip_skip, *width, *height;
+    GtkAdjustment *steps_adjustment, *guidance_adjustment;
+    GtkPopover *size_popover;
+    GtkFlowBox *presets;
+    GtkButton *swap;
+    GtkEntry *seed;
+    GtkToggleButton *random_seed;
+
+    /* Owned References */
+    FigRequest *request;
+    FigBridge *bridge;
+    GPtrArray *models; /* struct fig_model */
+
+    gboolean filling; /* the lists are being filled: selections are not the user's */
+};
+
+G_DEFINE_FINAL_TYPE(FigPanel, fig_panel, GTK_TYPE_BOX)
+
+/* ---- lists ---- */
+
+static const struct fig_model *selected_model(FigPanel *self)
+{
+    guint i = adw_combo_row_get_selected(self->model);
+    return self->models && i < self->models->len ? self->models->pdata[i] : NULL;
+}
+
+static void use_defaults(FigPanel *self, const struct fig_model *m)
+{
+    g_object_set(self->request, "width", m->width ? m->width : 512, "height",
+                 m->height ? m->height : 512, "steps", m->steps ? m->steps : 20, "guidance",
+                 m->guidance > 0 ? m->guidance : 7.0, "sampler", m->sampler ? m->sampler : "",
+                 "schedule", m->schedule ? m->schedule : "", NULL);
+}
+
+static void show_hint(FigPanel *self)
+{
+    const struct fig_model *m = selected_model(self);
+    int width = fig_record_int(self->request, "width");
+    int height = fig_record_int(self->request, "height");
+    g_autofree char *text = NULL;
+    if (m && m->problem)
+        text = g_strdup(m->problem);
+    else if (m && m->width &&
+             ((double)width * height > 2.1 * m->width * m->height ||
+              (double)width * height < 0.45 * m->width * m->height))
+        text = g_strdup_printf(
+            _("This model was made for %d × %d; at other sizes things may repeat or fall "
+              "apart."),
+            m->width, m->height);
+    gtk_label_set_label(self->hint, text ? text : "");
+    gtk_widget_set_visible(GTK_WIDGET(self->hint), text != NULL);
+}
+
+static void model_selected(FigPanel *self)
+{
+    const struct fig_model *m = selected_model(self);
+    if (self->filling || !m)
+        return;
+    if (g_strcmp0(fig_record_text(self->request, "model"), m->path) != 0) {
+        g_object_set(self->request, "model", m->path, NULL);
+        use_defaults(self, m);
+    }
+    show_hint(self);
+}
+
+void fig_panel_refresh_models(FigPanel *self)
+{
+    g_clear_pointer(&self->models, g_ptr_array_unref);
+    self->models = fig_bridge_models(self->bridge);
+    const char *wanted = fig_record_text(self->request, "model");
+    guint selected = 0;
+    gboolean found = FALSE;
+    g_autoptr(GtkStringList) names = gtk_string_list_new(NULL);
+    for (guint i = 0; i < self->models->len; i++) {
+        const struct fig_model *m = self->models->pdata[i];
+        gtk_string_list_append(names, m->name);
+        if (!found && (strcmp(m->path, wanted) == 0 || strcmp(m->name, wanted) == 0)) {
+            selected = i;
+            found = TRUE;
+        }
+    }
+    self->filling = TRUE;
+    adw_combo_row_set_model(self->model, G_LIST_MODEL(names));
+    adw_combo_row_set_selected(self->model, selected);
+    self->filling = FALSE;
+    if (!found)
+        model_selected(self);
+    show_hint(self);
+}
+
+static void fill_samplers(FigPanel *self)
+{
+    g_autoptr(GtkStringList) samplers = gtk_string_list_new(NULL);
+    for (int i = 0; i < SCHED_N_SAMPLERS; i++)
+        gtk_string_list_append(samplers, sched_sampler_name(i));
+    g_autoptr(GtkStringList) schedules = gtk_string_list_new(NULL);
+    for (int i = 0; i < SCHED_N_SCHEDULES; i++)
+        gtk_string_list_append(schedules, sched_schedule_name(i));
+    self->filling = TRUE;
+    adw_combo_row_set_model(self->sampler, G_LIST_MODEL(samplers));
+    adw_combo_row_set_model(self->schedule, G_LIST_MODEL(schedules));
+    self->filling = FALSE;
+}
+
+static void show_sampler(FigPanel *self)
+{
+    enum sched_sampler sampler = SCHED_DPMPP_2M;
+    enum sched_schedule schedule = SCHED_AUTOMATIC;
+    const char *name = fig_record_text(self->request, "sampler");
+    if (*name)
+        sched_sampler_parse(name, &sampler, &schedule, NULL);
+    name = fig_record_text(self->request, "schedule");
+    if (*name)
+        sched_schedule_parse(name, &schedule, NULL);
+    self->filling = TRUE;
+    adw_combo_row_set_selected(self->sampler, sampler);
+    adw_combo_row_set_selected(self->schedule, schedule);
+    self->filling = FALSE;
+}
+
+static void sampler_selected(FigPanel *self)
+{
+    if (!self->filling)
+        g_object_set(self->request, "sampler",
+                     sched_sampler_name(adw_combo_row_get_selected(self->sampler)), NULL);
+}
+
+static void schedule_selected(FigPanel *self)
+{
+    if (!self->filling)
+        g_object_set(self->request, "schedule",
+                     sched_schedule_name(adw_combo_row_get_selected(self->schedule)), NULL);
+}
+
+/* ---- size ---- */
+
+static const int sizes[][2] = {
+    {128, 128}, {256, 256},  {384, 384},   {512, 512},  {512, 768},  {768, 512},
+    {768, 768}, {832, 1216}, {1024, 1024}, {1216, 832}, {640, 1536}, {1536, 640},
+};
+
+static void preset_clicked(FigPanel *self, GtkButton *button)
+{
+    const int *size = g_object_get_data(G_OBJECT(button), "size");
+    g_object_set(self->request, "width", size[0], "height", size[1], NULL);
+    gtk_popover_popdown(self->size_popover);
+}
+
+static void fill_presets(FigPanel *self)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *label = g_strdup_printf("%d × %d", sizes[i][0], sizes[i][1]);
+        GtkWidget *button = gtk_button_new_with_label(label);
+        gtk_widget_add_css_class(button, "flat");
+        g_object_set_data(G_OBJECT(button), "size", (gpointer)sizes[i]);
+        g_signal_connect_swapped(button, "clicked", G_CALLBACK(preset_clicked), self);
+        gtk_flow_box_insert(self->presets, button, -1);
+    }
+}
+
+static void show_size(FigPanel *self)
+{
+    g_autofree char *label = g_strdup_printf("%d × %d", fig_record_int(self->request, "width"),
+                                             fig_record_int(self->request, "height"));
+    gtk_menu_button_set_label(self->size, label);
+    show_hint(self);
+}
+
+static void swap_clicked(FigPanel *self)
+{
+    int width = fig_record_int(self->request, "width");
+    int height = fig_record_int(self->request, "height");
+    g_object_set(self->request, "width", height, "height", width, NULL);
+}
+
+/* The autoencoder works in blocks of 8 pixels: whatever is typed becomes a multiple. */
+static gboolean to_multiple(GBinding *binding, const GValue *from, GValue *to, gpointer user)
+{
+    (void)binding;
+    (void)user;
+    int pixels = ((int)g_value_get_double(from) + 4) / 8 * 8;
+    g_value_set_int(to, CLAMP(pixels, 64, 2048));
+    return TRUE;
+}
+
+/* ---- seed, tokens, recent prompts ---- */
+
+static gboolean seed_to_text(GBinding *binding, const GValue *from, GValue *to, gpointer user)
+{
+    (void)binding;
+    FigPanel *self = user;
+    if (fig_record_bool(self->request, "random-seed"))
+        g_value_set_string(to, "");
+    else
+        g_value_take_string(to, g_strdup_printf("%" G_GUINT64_FORMAT, g_value_get_uint64(from)));
+    return TRUE;
+}
+
+static void show_seed(FigPanel *self)
+{
+    gboolean random = fig_record_bool(self->request, "random-seed");
+    g_autofree char *text =
+        random ? g_strdup("")
+               : g_strdup_printf("%" G_GUINT64_FORMAT, fig_record_uint64(self->request, "seed"));
+    if (strcmp(gtk_editable_get_text(GTK_EDITABLE(self->seed)), text) != 0 &&
+        !(random == FALSE && gtk_widget_has_focus(GTK_WIDGET(self->seed))))
+        gtk_editable_set_text(GTK_EDITABLE(self->seed), text);
+    gtk_entry_set_placeholder_text(self->seed, random ? _("random") : "0");
+}
+
+static void seed_typed(FigPanel *self)
+{
+    const char *text = gtk_editable_get_text(GTK_EDITABLE(self->seed));
+    guint64 seed = 0;
+    if (!*text)
+        return;
+    if (g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT64, &seed, NULL)) {
+        gtk_widget_remove_css_class(GTK_WIDGET(self->seed), "error");
+        g_object_set(self->request, "seed", seed, "random-seed", FALSE, NULL);
+    } else {
+        gtk_widget_add_css_class(GTK_WIDGET(self->seed), "error");
+    }
+}
+
+static void show_tokens(FigPanel *self)
+{
+    int n = fig_bridge_count_tokens(self->bridge, fig_record_text(self->request, "model"),
+                                    fig_record_text(self->request, "prompt"));
+    int room = MAX(1, (n + 74) / 75) * 75;
+    g_autofree char *text = n ? g_strdup_printf("%d / %d", n, room) : g_strdup("");
+    gtk_label_set_label(self->tokens, text);
+    g_autofree char *tip =
+        n > 75 ? g_strdup_printf(_("%d tokens: the text encoder reads them in %d pieces of 75"), n,
+                                 room / 75)
+               : g_strdup(_("Tokens the text encoder reads at once"));
+    gtk_widget_set_tooltip_text(GTK_WIDGET(self->tokens), tip);
+}
+
+static void recent_chosen(FigPanel *self, GtkListBoxRow *row)
+{
+    g_object_set(self->request, "prompt", g_object_get_data(G_OBJECT(row), "prompt"), NULL);
+    gtk_menu_button_popdown(self->recent);
+    fig_panel_focus_prompt(self);
+}
+
+static void fill_recent(GtkMenuButton *button, gpointer user)
+{
+    FigPanel *self = user;
+    g_auto(GStrv) prompts = fig_bridge_history_prompts(self->bridge, 20);
+    GtkWidget *list = gtk_list_box_new();
+    for (char **p = prompts; *p; p++) {
+        GtkWidget *label = gtk_label_new(*p);
+        gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
+        gtk_label_set_max_width_chars(GTK_LABEL(label), 42);
+        gtk_label_set_xalign(GTK_LABEL(label), 0);
+        GtkWidget *row = gtk_list_box_row_new();
+        gtk_list_box_row_set_child(GTK_LIST_BOX_ROW(row), label);
+        g_object_set_data_full(G_OBJECT(row), "prompt", g_strdup(*p), g_free);
+        gtk_list_box_append(GTK_LIST_BOX(list), row);
+    }
+    if (!*prompts)
+        gtk_list_box_set_placeholder(GTK_LIST_BOX(list), gtk_label_new(_("No prompts yet")));
+    g_signal_connect_swapped(list, "row-activated", G_CALLBACK(recent_chosen), self);
+    GtkWidget *scroller = gtk_scrolled_window_new();
+    gtk_scrolled_window_set_propagate_natural_height(GTK_SCROLLED_WINDOW(scroller), TRUE);
+    gtk_scrolled_window_set_propagate_natural_width(GTK_SCROLLED_WINDOW(scroller), TRUE);
+    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 320);
+    gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), list);
+    GtkWidget *popover = gtk_popover_new();
+    gtk_popover_set_child(GTK_POPOVER(popover), scroller);
+    gtk_menu_button_set_popover(button, popover);
+}
+
+void fig_panel_focus_prompt(FigPanel *self)
+{
+    fig_prompt_focus(self->prompt);
+}
+
+/* ---- the object ---- */
+
+static void bind(FigPanel *self, const char *field, gpointer widget, const char *property)
+{
+    g_object_bind_property(self->request, field, widget, property,
+                           G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL);
+}
+
+static void name_controls(FigPanel *self)
+{
+    const struct {
+        gpointer widget;
+        const char *name;
+    } names[] = {
+        {self->steps_scale, _("Steps")},
+        {self->steps, _("Steps")},
+        {self->guidance_scale, _("Guidance")},
+        {self->guidance, _("Guidance")},
+        {self->pictures, _("Pictures")},
+        {self->clip_skip, _("Clip skip")},
+        {self->width, _("Width")},
+        {self->height, _("Height")},
+        {self->seed, _("Seed")},
+        {self->random_seed, _("Random seed")},
+        {self->swap, _("Swap width and height")},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+        gtk_accessible_update_property(GTK_ACCESSIBLE(names[i].widget),
+                                       GTK_ACCESSIBLE_PROPERTY_LABEL, names[i].name, -1);
+}
+
+void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
+{
+    self->request = g_object_ref(request);
+    self->bridge = g_object_ref(bridge);
+    name_controls(self);
+    fill_samplers(self);
+    fill_presets(self);
+    fig_panel_refresh_models(self);
+
+    bind(self, "prompt", self->prompt, "text");
+    bind(self, "negative", self->negative, "text");
+    bind(self, "steps", self->steps_adjustment, "value");
+    bind(self, "guidance", self->guidance_adjustment, "value");
+    bind(self, "pictures", gtk_spin_button_get_adjustment(self->pictures), "value");
+    bind(self, "clip-skip", gtk_spin_button_get_adjustment(self->clip_skip), "value");
+    bind(self, "random-seed", self->random_seed, "active");
+    g_object_bind_property_full(request, "width", gtk_spin_button_get_adjustment(self->width),
+                                "value", G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL, NULL,
+                                to_multiple, NULL, NULL);
+    g_object_bind_property_full(request, "height", gtk_spin_button_get_adjustment(self->height),
+                                "value", G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL, NULL,
+                                to_multiple, NULL, NULL);
+    g_object_bind_property_full(request, "seed", self->seed, "text", G_BINDING_SYNC_CREATE,
+                                seed_to_text, NULL, self, NULL);
+
+    g_signal_connect_swapped(self->model, "notify::selected", G_CALLBACK(model_selected), self);
+    g_signal_connect_swapped(self->sampler, "notify::selected", G_CALLBACK(sampler_selected), self);
+    g_signal_connect_swapped(self->schedule, "notify::selected", G_CALLBACK(schedule_selected),
+                             self);
+    g_signal_connect_swapped(self->swap, "clicked", G_CALLBACK(swap_clicked), self);
+    g_signal_connect_swapped(self->seed, "changed", G_CALLBACK(seed_typed), self);
+    gtk_menu_button_set_create_popup_func(self->recent, fill_recent, self, NULL);
+
+    const struct {
+        const char *signal;
+        GCallback show;
+    } shows[] = {
+        {"notify::sampler", G_CALLBACK(show_sampler)},
+        {"notify::schedule", G_CALLBACK(show_sampler)},
+        {"notify::width", G_CALLBACK(show_size)},
+        {"notify::height", G_CALLBACK(show_size)},
+        {"notify::random-seed", G_CALLBACK(show_seed)},
+        {"notify::prompt", G_CALLBACK(show_tokens)},
+        {"notify::seed", G_CALLBACK(show_seed)},
+        {"notify::model", G_CALLBACK(fig_panel_refresh_models)},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(shows); i++)
+        g_signal_connect_object(request, shows[i].signal, shows[i].show, self, G_CONNECT_SWAPPED);
+    show_sampler(self);
+    show_size(self);
+    show_seed(self);
+    show_tokens(self);
+}
+
+static void fig_panel_dispose(GObject *object)
+{
+    FigPanel *self = FIG_PANEL(object);
+    g_clear_object(&self->request);
+    g_clear_object(&self->bridge);
+    g_clear_pointer(&self->models, g_ptr_array_unref);
+    G_OBJECT_CLASS(fig_panel_parent_class)->dispose(object);
+}
+
+static void fig_panel_class_init(FigPanelClass *class)
+{
+    GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(class);
+    G_OBJECT_CLASS(class)->dispose = fig_panel_dispose;
+    g_type_ensure(FIG_TYPE_PROMPT);
+    gtk_widget_class_set_template_from_resource(widget_class,
+                                                "/io/github/figment_app/Figment/ui/panel.ui");
+#define CHILD(name) gtk_widget_class_bind_template_child(widget_class, FigPanel, name)
+    CHILD(prompt);
+    CHILD(negative);
+    CHILD(tokens);
+    CHILD(hint);
+    CHILD(recent);
+    CHILD(size);
+    CHILD(model);
+    CHILD(sampler);
+    CHILD(schedule);
+    CHILD(steps_scale);
+    CHILD(guidance_scale);
+    CHILD(steps);
+    CHILD(guidance);
+    CHILD(pictures);
+    CHILD(clip_skip);
+    CHILD(width);
+    CHILD(height);
+    CHILD(steps_adjustment);
+    CHILD(guidance_adjustment);
+    CHILD(size_popover);
+    CHILD(presets);
+    CHILD(swap);
+    CHILD(seed);
+    CHILD(random_seed);
+#undef CHILD
+}
+
+static void fig_panel_init(FigPanel *self)
+{
+    gtk_widget_init_template(GTK_WIDGET(self));
+}

@@ -1,0 +1,59 @@
+/* What the window's files share. */
+#pragma once
+
+#include "ui/canvas.h"
+#include "ui/gallery.h"
+#include "ui/panel.h"
+#include "ui/queue.h"
+#include "ui/window.h"
+
+struct _FigWindow {
+    AdwApplicationWindow parent_instance;
+
+    /* Template Widgets */
+    AdwToastOverlay *toasts;
+    AdwFlap *flap;
+    FigPanel *panel;
+    GtkStack *pages;
+    FigCanvas *canvas;
+    FigGallery *gallery;
+    FigQueue *queue;
+    GtkMenuButton *queue_button, *menu_button;
+    GtkLabel *title, *subtitle, *strip_label;
+    GtkProgressBar *progress;
+    GtkListView *strip;
+    GtkWidget *toolbar, *strip_box;
+    GtkToggleButton *compare;
+    GtkFlowBox *examples;
+
+    /* Owned References */
+    FigSettings *settings;
+    FigRequest *request;
+    FigBridge *bridge;
+    GListStore *recent; /* FigPicture, newest first: the strip */
+    GtkSingleSelection *selection;
+    FigPicture *shown;  /* on the canvas, NULL = a preview or nothing */
+    FigPicture *before; /* shown before that: what Compare compares with */
+    GtkFileChooserNative *chooser;
+    GtkWindow *shortcuts;
+
+    AdwToast *asking; /* the last toast with a button, while it is there */
+
+    gboolean was_paused;
+    gboolean following; /* the canvas shows what is being made */
+    int remedy;         /* of the last failure (FigRemedy) */
+};
+
+void fig_window_class_install_actions(GtkWidgetClass *class);
+/* Each action's enabled state is derived here and nowhere else. */
+void fig_window_update_actions(FigWindow *self);
+void fig_window_accept_drops(FigWindow *self);
+
+void fig_window_show_picture(FigWindow *self, FigPicture *picture);
+void fig_window_refresh_history(FigWindow *self);
+void fig_window_toast(FigWindow *self, const char *text);
+/* Takes back the last message with a button: its question does not arise any more. */
+void fig_window_drop_question(FigWindow *self);
+/* With a button; `action` is a detailed action name. */
+void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
+                             const char *action);

@@ -1,0 +1,388 @@
+#include "ui/window-private.h"
+
+#include "ui/tile.h"
+
+#include <glib/gi18n.h>
+
+#define STRIP_LENGTH 200
+
+G_DEFINE_FINAL_TYPE(FigWindow, fig_window, ADW_TYPE_APPLICATION_WINDOW)
+
+/* ---- messages ---- */
+
+void fig_window_drop_question(FigWindow *self)
+{
+    if (self->asking)
+        adw_toast_dismiss(self->asking);
+    g_clear_object(&self->asking);
+}
+
+void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
+                             const char *action)
+{
+    g_autofree char *plain = g_markup_escape_text(text, -1); /* it may quote a prompt */
+    AdwToast *toast = adw_toast_new(plain);
+    if (button) {
+        adw_toast_set_button_label(toast, button);
+        adw_toast_set_detailed_action_name(toast, action);
+        adw_toast_set_timeout(toast,
+                              0); /* something is to be decided: it stays, until it is stale */
+        fig_window_drop_question(self);
+        self->asking = g_object_ref(toast);
+    }
+    adw_toast_overlay_add_toast(self->toasts, toast);
+}
+
+void fig_window_toast(FigWindow *self, const char *text)
+{
+    fig_window_toast_action(self, text, NULL, NULL);
+}
+
+void fig_window_tell(FigWindow *self, const char *text)
+{
+    fig_window_toast(self, text);
+}
+
+static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)
+{
+    static const struct {
+        const char *button, *action;
+    } remedies[] = {
+        [FIG_REMEDY_NONE] = {NULL, NULL},
+        [FIG_REMEDY_CHANGE] = {N_("Change"), "win.remedy"},
+        [FIG_REMEDY_MODEL] = {N_("Choose Model"), "win.remedy"},
+        [FIG_REMEDY_CPU] = {N_("Use the CPU"), "win.remedy"},
+        [FIG_REMEDY_SMALLER] = {N_("Smaller Size"), "win.remedy"},
+        [FIG_REMEDY_FOLDER] = {N_("Save Elsewhere"), "win.remedy"},
+        [FIG_REMEDY_F32] = {N_("Use 32 Bits"), "win.remedy"},
+    };
+    (void)job;
+    self->remedy = remedy;
+    const char *button = remedies[remedy].button;
+    fig_window_toast_action(self, sentence, button ? _(button) : NULL, remedies[remedy].action);
+}
+
+/* ---- what is shown ---- */
+
+static void show_title(FigWindow *self)
+{
+    g_autofree char *title = NULL, *status = NULL;
+    gboolean busy;
+    double fraction;
+    g_object_get(self->bridge, "title", &title, "status", &status, "busy", &busy, "fraction",
+                 &fraction, NULL);
+    gtk_label_set_label(self->title, busy && *title ? title : "Figment");
+    gtk_label_set_label(self->subtitle, status);
+    gtk_widget_set_visible(GTK_WIDGET(self->subtitle), *status != 0);
+    gtk_progress_bar_set_fraction(self->progress, fraction);
+    gtk_widget_set_opacity(GTK_WIDGET(self->progress), busy ? 1 : 0);
+}
+
+static void show_queue_length(FigWindow *self)
+{
+    guint waiting;
+    g_object_get(self->bridge, "waiting", &waiting, NULL);
+    g_autofree char *label =
+        waiting ? g_strdup_printf(_("Queue %u"), waiting) : g_strdup(_("Queue"));
+    gtk_menu_button_set_label(self->queue_button, label);
+    gboolean paused;
+    g_object_get(self->bridge, "paused", &paused, NULL);
+    if (self->was_paused && !paused)
+        fig_window_drop_question(self);
+    self->was_paused = paused;
+    show_title(self);
+    fig_window_update_actions(self);
+}
+
+static void show_preview(FigWindow *self)
+{
+    g_autoptr(GdkTexture) preview = NULL;
+    g_object_get(self->bridge, "preview", &preview, NULL);
+    if (!preview || !self->following)
+        return;
+    gtk_stack_set_visible_child_name(self->pages, "viewer");
+    fig_canvas_set_compare(self->canvas, NULL);
+    fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(preview));
+    g_clear_object(&self->shown);
+    fig_window_update_actions(self);
+}
+
+static void apply_compare(FigWindow *self)
+{
+    g_autoptr(GdkTexture) texture = NULL;
+    GAction *action = g_action_map_lookup_action(G_ACTION_MAP(self), "compare");
+    (void)action;
+    if (gtk_toggle_button_get_active(self->compare) && self->before && self->shown)
+        texture = fig_picture_load(self->before, NULL);
+    fig_canvas_set_compare(self->canvas, texture ? GDK_PAINTABLE(texture) : NULL);
+}
+
+void fig_window_show_picture(FigWindow *self, FigPicture *picture)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GdkTexture) texture = fig_picture_load(picture, &error);
+    if (!texture) {
+        fig_window_toast(self, error->message);
+        return;
+    }
+    gtk_stack_set_visible_child_name(self->pages, "viewer");
+    if (self->shown && self->shown != picture)
+        g_set_object(&self->before, self->shown);
+    g_set_object(&self->shown, picture);
+    fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(texture));
+    apply_compare(self);
+    g_autofree char *description = fig_picture_describe(picture);
+    gtk_accessible_update_property(GTK_ACCESSIBLE(self->canvas), GTK_ACCESSIBLE_PROPERTY_LABEL,
+                                   description, -1);
+    fig_window_update_actions(self);
+}
+
+static void show_count(FigWindow *self)
+{
+    gint64 n = fig_bridge_history_count(self->bridge);
+    g_autofree char *text = g_strdup_printf(
+        g_dngettext(NULL, "%d picture · Show all", "%d pictures · Show all", (gulong)n), (int)n);
+    gtk_label_set_label(self->strip_label, text);
+    gtk_widget_set_visible(self->strip_box,
+                           n > 0 || g_list_model_get_n_items(G_LIST_MODEL(self->recent)) > 0);
+}
+
+void fig_window_refresh_history(FigWindow *self)
+{
+    struct fig_filter all = {0};
+    g_autoptr(GListModel) pictures = fig_bridge_history(self->bridge, &all, STRIP_LENGTH);
+    g_list_store_remove_all(self->recent);
+    for (guint i = 0; i < g_list_model_get_n_items(pictures); i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
+        g_list_store_append(self->recent, picture);
+    }
+    gtk_single_selection_set_selected(self->selection, GTK_INVALID_LIST_POSITION);
+    show_count(self);
+}
+
+static void picture_made(FigWindow *self, FigPicture *picture)
+{
+    g_list_store_insert(self->recent, 0, picture);
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->recent));
+    if (n > STRIP_LENGTH)
+        g_list_store_splice(self->recent, STRIP_LENGTH, n - STRIP_LENGTH, NULL, 0);
+    show_count(self);
+    if (self->following) {
+        fig_window_show_picture(self, picture);
+        gtk_single_selection_set_selected(self->selection, 0);
+    }
+    if (g_strcmp0(gtk_stack_get_visible_child_name(self->pages), "gallery") == 0)
+        fig_gallery_refresh(self->gallery);
+}
+
+void fig_window_show_grid(FigWindow *self, const char *path)
+{
+    g_autoptr(FigPicture) picture = fig_bridge_add_picture(self->bridge, path);
+    if (picture)
+        picture_made(self, picture);
+}
+
+static void strip_activated(FigWindow *self, guint position)
+{
+    g_autoptr(FigPicture) picture = g_list_model_get_item(G_LIST_MODEL(self->recent), position);
+    self->following = FALSE;
+    fig_window_show_picture(self, picture);
+}
+
+static void gallery_open(FigWindow *self, FigPicture *picture)
+{
+    self->following = FALSE;
+    fig_window_show_picture(self, picture);
+}
+
+static void run_finished(FigWindow *self, int pictures, double seconds)
+{
+    if (!fig_record_bool(self->settings, "notify") || gtk_window_is_active(GTK_WINDOW(self)) ||
+        seconds < 10)
+        return;
+    g_autofree char *body = g_strdup_printf(
+        g_dngettext(NULL, "%d picture is ready.", "%d pictures are ready.", (gulong)pictures),
+        pictures);
+    g_autoptr(GNotification) notification = g_notification_new(_("Figment has finished"));
+    g_notification_set_body(notification, body);
+    g_application_send_notification(g_application_get_default(), "finished", notification);
+}
+
+/* ---- welcome ---- */
+
+static const char *const examples[] = {
+    N_("a red apple, 3d style, blue background"),
+    N_("a smiling cat, noto style, yellow background"),
+    N_("a green rocket, flat style, black background"),
+};
+
+static void example_clicked(FigWindow *self, GtkButton *button)
+{
+    g_object_set(self->request, "prompt", gtk_button_get_label(button), NULL);
+    gtk_widget_activate_action(GTK_WIDGET(self), "win.generate", NULL);
+}
+
+static void fill_examples(FigWindow *self)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(examples); i++) {
+        /* Not translated: the bundled model reads English. */
+        GtkWidget *button = gtk_button_new_with_label(examples[i]);
+        gtk_widget_add_css_class(button, "pill");
+        g_signal_connect_swapped(button, "clicked", G_CALLBACK(example_clicked), self);
+        gtk_flow_box_insert(self->examples, button, -1);
+    }
+}
+
+/* ---- the object ---- */
+
+static void remember_size(FigWindow *self)
+{
+    int width, height;
+    gboolean maximized = gtk_window_is_maximized(GTK_WINDOW(self));
+    gtk_window_get_default_size(GTK_WINDOW(self), &width, &height);
+    g_object_set(self->settings, "window-width", MAX(width, 360), "window-height", MAX(height, 300),
+                 "window-maximized", maximized, NULL);
+}
+
+static gboolean fig_window_close_request(GtkWindow *window)
+{
+    FigWindow *self = FIG_WINDOW(window);
+    remember_size(self);
+    fig_settings_flush(self->settings);
+    return GTK_WINDOW_CLASS(fig_window_parent_class)->close_request(window);
+}
+
+static void fig_window_dispose(GObject *object)
+{
+    FigWindow *self = FIG_WINDOW(object);
+    if (self->bridge)
+        g_signal_handlers_disconnect_by_data(self->bridge, self);
+    g_clear_object(&self->settings);
+    g_clear_object(&self->request);
+    g_clear_object(&self->bridge);
+    g_clear_object(&self->recent);
+    g_clear_object(&self->selection);
+    g_clear_object(&self->shown);
+    g_clear_object(&self->before);
+    g_clear_object(&self->chooser);
+    g_clear_object(&self->asking);
+    G_OBJECT_CLASS(fig_window_parent_class)->dispose(object);
+}
+
+static void fig_window_class_init(FigWindowClass *class)
+{
+    GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(class);
+    G_OBJECT_CLASS(class)->dispose = fig_window_dispose;
+    GTK_WINDOW_CLASS(class)->close_request = fig_window_close_request;
+    g_type_ensure(FIG_TYPE_PANEL);
+    g_type_ensure(FIG_TYPE_CANVAS);
+    g_type_ensure(FIG_TYPE_GALLERY);
+    g_type_ensure(FIG_TYPE_QUEUE);
+    gtk_widget_class_set_template_from_resource(widget_class,
+                                                "/io/github/figment_app/Figment/ui/window.ui");
+#define CHILD(name) gtk_widget_class_bind_template_child(widget_class, FigWindow, name)
+    CHILD(toasts);
+    CHILD(flap);
+    CHILD(panel);
+    CHILD(pages);
+    CHILD(canvas);
+    CHILD(gallery);
+    CHILD(queue);
+    CHILD(queue_button);
+    CHILD(menu_button);
+    CHILD(title);
+    CHILD(subtitle);
+    CHILD(strip_label);
+    CHILD(progress);
+    CHILD(strip);
+    CHILD(toolbar);
+    CHILD(strip_box);
+    CHILD(compare);
+    CHILD(examples);
+#undef CHILD
+    fig_window_class_install_actions(widget_class);
+}
+
+static void fig_window_init(FigWindow *self)
+{
+    gtk_widget_init_template(GTK_WIDGET(self));
+    self->following = TRUE;
+    self->recent = g_list_store_new(FIG_TYPE_PICTURE);
+    self->selection = gtk_single_selection_new(g_object_ref(G_LIST_MODEL(self->recent)));
+    gtk_single_selection_set_autoselect(self->selection, FALSE);
+    gtk_single_selection_set_can_unselect(self->selection, TRUE);
+    gtk_list_view_set_model(self->strip, GTK_SELECTION_MODEL(self->selection));
+    g_autoptr(GtkListItemFactory) factory = fig_tile_factory_new(88);
+    gtk_list_view_set_factory(self->strip, factory);
+    gtk_list_view_set_single_click_activate(self->strip, TRUE);
+    g_signal_connect_swapped(self->strip, "activate", G_CALLBACK(strip_activated), self);
+    g_signal_connect_swapped(self->compare, "toggled", G_CALLBACK(apply_compare), self);
+    fill_examples(self);
+    fig_window_accept_drops(self);
+}
+
+static void open_export(FigWindow *self, GListModel *pictures)
+{
+    g_object_set_data_full(G_OBJECT(self), "export", g_object_ref(pictures), g_object_unref);
+    gtk_widget_activate_action(GTK_WIDGET(self), "win.export-selection", NULL);
+}
+
+static void use_settings_of(FigWindow *self, FigPicture *picture)
+{
+    fig_window_show_picture(self, picture);
+    gtk_widget_activate_action(GTK_WIDGET(self), "win.use-settings", NULL);
+}
+
+FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, FigRequest *request,
+                          FigBridge *bridge)
+{
+    FigWindow *self = g_object_new(FIG_TYPE_WINDOW, "application", application, NULL);
+    self->settings = g_object_ref(settings);
+    self->request = g_object_ref(request);
+    self->bridge = g_object_ref(bridge);
+    gtk_window_set_default_size(GTK_WINDOW(self), fig_record_int(settings, "window-width"),
+                                fig_record_int(settings, "window-height"));
+    if (fig_record_bool(settings, "window-maximized"))
+        gtk_window_maximize(GTK_WINDOW(self));
+
+    fig_panel_set_up(self->panel, request, bridge);
+    fig_queue_set_up(self->queue, bridge);
+    fig_gallery_set_up(self->gallery, bridge);
+    g_signal_connect_swapped(self->gallery, "open", G_CALLBACK(gallery_open), self);
+    g_signal_connect_swapped(self->gallery, "use-settings", G_CALLBACK(use_settings_of), self);
+    g_signal_connect_swapped(self->gallery, "export", G_CALLBACK(open_export), self);
+    g_signal_connect_swapped(self->gallery, "message", G_CALLBACK(fig_window_toast), self);
+    g_signal_connect_swapped(self->gallery, "changed", G_CALLBACK(fig_window_refresh_history),
+                             self);
+
+    g_signal_connect_swapped(bridge, "notify::status", G_CALLBACK(show_title), self);
+    g_signal_connect_swapped(bridge, "notify::waiting", G_CALLBACK(show_queue_length), self);
+    g_signal_connect_swapped(bridge, "notify::preview", G_CALLBACK(show_preview), self);
+    g_signal_connect_swapped(bridge, "picture", G_CALLBACK(picture_made), self);
+    g_signal_connect_swapped(bridge, "failed", G_CALLBACK(failed), self);
+    g_signal_connect_swapped(bridge, "finished", G_CALLBACK(run_finished), self);
+    g_signal_connect_object(request, "notify::prompt", G_CALLBACK(fig_window_update_actions), self,
+                            G_CONNECT_SWAPPED);
+    g_signal_connect_object(settings, "notify::model-folders", G_CALLBACK(fig_panel_refresh_models),
+                            self->panel, G_CONNECT_SWAPPED);
+
+    fig_window_refresh_history(self);
+    g_autoptr(FigPicture) last = g_list_model_get_item(G_LIST_MODEL(self->recent), 0);
+    if (last)
+        fig_window_show_picture(self, last);
+    else
+        gtk_stack_set_visible_child_name(self->pages, "welcome");
+    show_queue_length(self);
+    fig_panel_focus_prompt(self->panel);
+
+    guint recovered = fig_bridge_recovered(bridge);
+    if (recovered) {
+        g_autofree char *text = g_strdup_printf(
+            g_dngettext(NULL, "Figment stopped unexpectedly. %u job is in the queue, paused.",
+                        "Figment stopped unexpectedly. %u jobs are in the queue, paused.",
+                        recovered),
+            recovered);
+        fig_window_toast_action(self, text, _("Continue"), "win.resume");
+    }
+    return self;
+}
