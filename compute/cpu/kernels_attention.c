@@ -111,32 +111,30 @@ static void scores(const struct attention_tile *tile, int64_t first, float *s)
     }
 }
 
-/* Scores become weights in place; returns nothing for rows that are padding. */
+/* Scores become weights in place; n is a multiple of 16. */
 static void soften(float *s, size_t n, float *maximum, float *sum, float *correction)
 {
-    float lanes[16];
-    float before = *maximum;
-    for (size_t k = 0; k < 16; k++)
-        lanes[k] = before;
-    for (size_t i = 0; i < n; i += 16)
-        for (size_t k = 0; k < 16; k++)
-            lanes[k] = s[i + k] > lanes[k] ? s[i + k] : lanes[k];
-    float most = before;
-    for (size_t k = 0; k < 16; k++)
-        most = lanes[k] > most ? lanes[k] : most;
-    float total[16] = {0};
-    for (size_t i = 0; i < n; i += 16)
-        for (size_t k = 0; k < 16; k++) {
-            float e = exp2_of(s[i + k] - most);
-            s[i + k] = e;
-            total[k] += e;
-        }
+    float before = *maximum, lanes[VECTOR];
+    vec most = vec_splat(before);
+    for (size_t i = 0; i < n; i += VECTOR)
+        most = vec_max(vec_load(s + i), most);
+    vec_store(lanes, most);
+    float top = before;
+    for (size_t k = 0; k < VECTOR; k++)
+        top = lanes[k] > top ? lanes[k] : top;
+    vec total = vec_splat(0);
+    for (size_t i = 0; i < n; i += VECTOR) {
+        vec e = vec_exp2(vec_load(s + i) - top);
+        vec_store(s + i, e);
+        total += e;
+    }
+    vec_store(lanes, total);
     float all = 0;
-    for (size_t k = 0; k < 16; k++)
-        all += total[k];
-    *correction = exp2_of(before - most);
+    for (size_t k = 0; k < VECTOR; k++)
+        all += lanes[k];
+    *correction = exp2_of(before - top);
     *sum = *sum * *correction + all;
-    *maximum = most;
+    *maximum = top;
 }
 
 static void mask(const struct attention_tile *tile, int64_t first, size_t n, float *s)

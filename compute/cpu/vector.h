@@ -19,6 +19,10 @@
 typedef float vec __attribute__((vector_size(VECTOR * 4)));
 typedef float vec_unaligned __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec vec_load(const float *x)
@@ -42,6 +46,37 @@ INLINE vec vec_load_bf16(const uint16_t *x)
 INLINE vec vec_splat(float x)
 {
     return x - (vec){0};
+}
+
+/* The larger; y where one is NaN. */
+INLINE vec vec_max(vec x, vec y)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)x, (__m512)y);
+#elif defined(__AVX__)
+    return (vec)_mm256_max_ps((__m256)x, (__m256)y);
+#elif defined(__x86_64__)
+    return (vec)_mm_max_ps((__m128)x, (__m128)y);
+#else
+    vec_u32 larger = (vec_u32)(x > y);
+    return (vec)(((vec_u32)x & larger) | ((vec_u32)y & ~larger));
+#endif
+}
+
+/* 2^x for x <= 0 to 2 ulp, at least 2^-126; NaN stays NaN. */
+INLINE vec vec_exp2(vec x)
+{
+    x = vec_max(vec_splat(-126.0f), x);
+    vec shifted = x + vec_splat(12582912.0f); /* 1.5 * 2^23: to nearest integer */
+    vec r = x - (shifted - vec_splat(12582912.0f));
+    vec p = vec_splat(1.535336188319500e-4f);
+    p = p * r + vec_splat(1.339887440266574e-3f);
+    p = p * r + vec_splat(9.618437357674640e-3f);
+    p = p * r + vec_splat(5.550332471162809e-2f);
+    p = p * r + vec_splat(2.402264791363012e-1f);
+    p = p * r + vec_splat(6.931472028550421e-1f);
+    p = p * r + vec_splat(1.0f);
+    return p * (vec)((vec_u32)(shifted + vec_splat(127.0f)) << 23);
 }
 
 /*
@@ -68,9 +103,8 @@ INLINE float exp2_of(float x)
     exponent <<= 23;
     float power;
     memcpy(&power, &exponent, sizeof power);
-    float y = p * power;
-    y = x < -126.0f ? 0.0f : y;
-    return x != x ? x : y;
+    float y = p * power; /* of a NaN: p is one */
+    return x < -126.0f ? 0.0f : y;
 }
 
 INLINE float exp_of(float x)
