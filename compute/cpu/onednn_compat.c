@@ -185,13 +185,14 @@ static struct dnn_product *product_create(struct dnn *dnn, dnnl_primitive_desc_t
 struct dnn_product *dnn_conv_create(struct dnn *dnn, const struct dnn_conv *c,
                                     const struct dnn_layout *layout)
 {
-    md_t src = md_create(4, (int64_t[]){c->batch, c->in, c->height, c->width}, c->type, dnnl_nhwc);
+    dnnl_format_tag_t tag = c->any_layout ? dnnl_format_tag_any : dnnl_nhwc;
+    md_t src = md_create(4, (int64_t[]){c->batch, c->in, c->height, c->width}, c->type, tag);
     int64_t weight_dims[] = {c->out, c->in, c->kernel_height, c->kernel_width};
     md_t weights =
         layout ? md_copy(layout->md) : md_create(4, weight_dims, c->type, dnnl_format_tag_any);
     md_t bias = c->bias ? md_create(1, &c->out, DTYPE_F32, dnnl_a) : NULL;
-    md_t dst = md_create(4, (int64_t[]){c->batch, c->out, c->out_height, c->out_width}, c->out_type,
-                         dnnl_nhwc);
+    md_t dst =
+        md_create(4, (int64_t[]){c->batch, c->out, c->out_height, c->out_width}, c->out_type, tag);
     dnnl_dims_t strides = {c->stride, c->stride}, dilates = {0, 0};
     dnnl_dims_t before = {c->top, c->left}, after = {c->bottom, c->right};
     dnnl_primitive_attr_t attr = attr_create(c->sum, c->activation);
@@ -278,6 +279,16 @@ const struct dnn_layout *dnn_product_layout(const struct dnn_product *product)
 size_t dnn_product_scratch(const struct dnn_product *product)
 {
     return product->scratch_bytes;
+}
+
+size_t dnn_product_source_bytes(const struct dnn_product *product)
+{
+    return dnnl_memory_desc_get_size(MD_CONST(md_query(product->desc, dnnl_query_src_md)));
+}
+
+size_t dnn_product_destination_bytes(const struct dnn_product *product)
+{
+    return dnnl_memory_desc_get_size(MD_CONST(md_query(product->desc, dnnl_query_dst_md)));
 }
 
 const char *dnn_product_name(const struct dnn_product *product)

@@ -30,6 +30,7 @@ struct dnn_conv {
     enum dtype type, out_type;    /* F32 or BF16; bias is F32 */
     bool bias, sum;
     enum dnn_activation activation;
+    bool any_layout; /* of source and destination: oneDNN's own speed (bench) */
 };
 
 struct dnn_matmul {
@@ -50,6 +51,9 @@ const struct dnn_layout *dnn_product_layout(const struct dnn_product *product);
 /* Memory a run needs (shared by products, contents do not matter); 64-byte aligned. */
 size_t dnn_product_scratch(const struct dnn_product *product);
 const char *dnn_product_name(const struct dnn_product *product); /* the implementation chosen */
+/* Bytes of source and destination, which a layout of oneDNN's choice may pad. */
+size_t dnn_product_source_bytes(const struct dnn_product *product);
+size_t dnn_product_destination_bytes(const struct dnn_product *product);
 bool dnn_product_run(struct dnn *dnn, struct dnn_product *product, const void *src,
                      const void *weights, const float *bias, void *dst, void *scratch);
 

@@ -1,0 +1,76 @@
+#include "compute/bench.h"
+#include "compute/op.h"
+#include "compute/tape.h"
+
+#define RUNS 4
+
+/* Any values do: products take the same time, and these keep clear of denormals and infinity. */
+static bool read_values(const struct weight *weight, enum dtype as, size_t first, size_t count,
+                        void *dst, GError **error)
+{
+    (void)weight;
+    (void)error;
+    for (size_t i = 0; i < count; i++) {
+        int k = (int)((first + i) * 2654435761u >> 16 & 7) - 3;
+        if (as == DTYPE_F32)
+            ((float *)dst)[i] = (float)k / 64;
+        else if (as == DTYPE_BF16) /* k / 64 has three significant bits: the upper half is exact */
+            ((uint16_t *)dst)[i] = (uint16_t)(((union {
+                                                  float f;
+                                                  uint32_t u;
+                                              }){.f = (float)k / 64})
+                                                  .u >>
+                                              16);
+        else
+            ((_Float16 *)dst)[i] = (_Float16)((float)k / 64);
+    }
+    return true;
+}
+
+/* Finishes the tape, runs it, and destroys it; 0 with an error on failure. */
+static double rate(struct tape *t, struct tensor *x, struct tensor *y, struct backend *backend,
+                   const int *cancel, GError **error)
+{
+    double best = 0;
+    tape_output(t, "out", y);
+    bool ok = tape_finish(t, backend, cancel, error);
+    g_autofree float *data = g_new(float, tensor_count(x));
+    for (size_t i = 0; i < tensor_count(x); i++)
+        data[i] = (float)((i * 40503) % 64) / 32 - 1;
+    if (ok)
+        tape_write(t, "x", data);
+    for (int i = 0; ok && i < RUNS; i++) {
+        gint64 start = g_get_monotonic_time();
+        ok = tape_run(t, cancel, error);
+        gint64 microseconds = MAX(g_get_monotonic_time() - start, 1);
+        best = MAX(best, tape_flops(t) / (double)microseconds / 1e3);
+    }
+    tape_destroy(t);
+    return ok ? best : 0;
+}
+
+bool bench_backend(struct backend *backend, struct bench_rates *rates, const int *cancel,
+                   GError **error)
+{
+    struct weight linear = {.name = "linear", .rank = 2, .dims = {2560, 320}, .read = read_values};
+    struct weight conv = {.name = "conv", .rank = 4, .dims = {320, 320, 3, 3}, .read = read_values};
+    *rates = (struct bench_rates){0};
+
+    struct tape *t = tape_create("bench");
+    struct tensor *x = tape_input(t, "x", DTYPE_F32, 2, (int64_t[]){4096, 320});
+    rates->linear = rate(t, x, op_linear(t, x, &linear, NULL), backend, cancel, error);
+    if (rates->linear > 0) {
+        t = tape_create("bench");
+        x = tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){1, 64, 64, 320});
+        struct tensor *y = op_conv2d(t, x, &conv, NULL, (struct conv2d_params){.padding = -1});
+        rates->conv = rate(t, x, y, backend, cancel, error);
+    }
+    if (rates->conv > 0) {
+        t = tape_create("bench");
+        x = tape_input(t, "x", DTYPE_F32, 3, (int64_t[]){1, 4096, 320});
+        struct tensor *y = op_attention(t, x, x, x, (struct attention_params){.heads = 8});
+        rates->attention = rate(t, x, y, backend, cancel, error);
+    }
+    backend_forget_weights(backend);
+    return rates->attention > 0;
+}
