@@ -1,0 +1,60 @@
+/*
+ * The path for lavapipe (and any device with subgroups of 8): one workgroup is one subgroup and
+ * computes 16 rows x 32 columns in registers, a lane 4 columns. There is no shared memory and no
+ * barrier: lanes hold rows of the input and spread them with subgroupShuffle from a constant lane,
+ * which is one permutation of a vector register. Everything that is read in the loop is a texel
+ * buffer. K advances by 16 a trip, so that the loop's bookkeeping is small and the trips of the
+ * deepest layer (3 x 3 x 2560) stay far below lavapipe's 65,535.
+ */
+#extension GL_KHR_shader_subgroup_shuffle : require
+
+#define EACH8(M, b) M(0, b) M(1, b) M(2, b) M(3, b) M(4, b) M(5, b) M(6, b) M(7, b)
+#define LOW(r, a) s##r += subgroupShuffle(a, r) * w;
+#define HIGH(r, a) t##r += subgroupShuffle(a, r) * w;
+#define COLUMN(low, high, k)                                                                       \
+    {                                                                                              \
+        vec4 w = QUAD(w, wi + (k) * 8);                                                            \
+        EACH8(LOW, low)                                                                            \
+        EACH8(HIGH, high)                                                                          \
+    }
+#define COLUMNS(q)                                                                                 \
+    {                                                                                              \
+        vec4 a = low_inside ? read_x(low, c + q * 4, p.inputs) : vec4(0.0);                        \
+        vec4 b = high_inside ? read_x(high, c + q * 4, p.inputs) : vec4(0.0);                      \
+        COLUMN(a.x, b.x, q * 4)                                                                    \
+        COLUMN(a.y, b.y, q * 4 + 1)                                                                \
+        COLUMN(a.z, b.z, q * 4 + 2)                                                                \
+        COLUMN(a.w, b.w, q * 4 + 3)                                                                \
+    }
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x;
+    uint row = gl_WorkGroupID.x * 16;
+    uint n = p.column + gl_WorkGroupID.y * 32 + lane * 4;
+    pixel low_pixel = locate(row + lane), high_pixel = locate(row + 8 + lane);
+    vec4 s0 = vec4(0), s1 = vec4(0), s2 = vec4(0), s3 = vec4(0);
+    vec4 s4 = vec4(0), s5 = vec4(0), s6 = vec4(0), s7 = vec4(0);
+    vec4 t0 = vec4(0), t1 = vec4(0), t2 = vec4(0), t3 = vec4(0);
+    vec4 t4 = vec4(0), t5 = vec4(0), t6 = vec4(0), t7 = vec4(0);
+    uint taps = p.kernel_height * p.kernel_width;
+    uint wi = gl_WorkGroupID.y * taps * p.inputs_padded * 8 + lane;
+    for (uint tap = 0; tap < taps; tap++) {
+        uint low, high;
+        uint tap_y = tap / p.kernel_width, tap_x = tap % p.kernel_width;
+        bool low_inside = tap_pixel(low_pixel, tap_y, tap_x, low);
+        bool high_inside = tap_pixel(high_pixel, tap_y, tap_x, high);
+        for (uint c = 0; c < p.inputs; c += 16, wi += 128) {
+            COLUMNS(0)
+            COLUMNS(1)
+            COLUMNS(2)
+            COLUMNS(3)
+        }
+        /* the padding of the packed channels */
+        wi += (p.inputs_padded - ((p.inputs + 15) & ~15u)) * 8;
+    }
+#define FINISH_LOW(r, a) finish(row + r, n, s##r);
+#define FINISH_HIGH(r, a) finish(row + 8 + r, n, t##r);
+    EACH8(FINISH_LOW, 0)
+    EACH8(FINISH_HIGH, 0)
+}
