@@ -1,0 +1,62 @@
+/*
+ * One opened Vulkan device: the instance, the queue, what the device can do, and the limits that
+ * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
+ *
+ * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups).
+ */
+#pragma once
+
+#include "compute/vulkan/api.h"
+#include "compute/vulkan/vulkan.h"
+
+#define DEVICE_MAX_MATRIX_SHAPES 8
+
+/* A tile that one subgroup multiplies at once: f16 inputs, f32 sums. */
+struct matrix_shape {
+    uint32_t m, n, k;
+};
+
+struct limits {
+    uint64_t range;      /* bytes of one bound buffer */
+    uint64_t texels;     /* elements of one texel buffer */
+    uint64_t allocation; /* bytes of one allocation */
+    uint64_t heap;       /* bytes of device-local memory */
+    uint32_t invocations, shared, groups;
+    uint32_t alignment; /* of bound offsets: storage and texel buffers */
+};
+
+struct device {
+    struct vk_instance_api instance_api;
+    struct vk_api vk;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    VkQueue queue;
+    uint32_t family;
+
+    struct vulkan_device_info info;
+    struct limits limits;
+    VkPhysicalDeviceMemoryProperties memory;
+    uint8_t device_uuid[VK_UUID_SIZE], driver_uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
+    uint32_t driver_version, vendor_id;
+    bool lost;         /* set by queue.c */
+    bool lavapipe;     /* Mesa's software device: short loops, slow shared memory */
+    uint32_t subgroup; /* lanes, as the driver picks */
+    uint32_t subgroup_min, subgroup_max; /* what can be asked for; equal to subgroup when nothing */
+    bool subgroup_control;
+    bool f16; /* 16-bit storage buffers */
+    bool timestamps;
+    double timestamp_ns;
+    struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
+    int matrix_count;
+};
+
+/* `name` NULL: the best one; a number: its place in vulkan_devices(); else part of its name. */
+struct device *gpu_open(const char *name, GError **error);
+void gpu_close(struct device *d); /* takes NULL */
+/* The first memory type that has all of `wanted` and is allowed by `types`; -1 = none. */
+int gpu_memory_type(const struct device *d, uint32_t types, VkMemoryPropertyFlags wanted);
+/* Messages of the validation layers since the process started (tests). */
+int gpu_validation_messages(void);

@@ -1,0 +1,422 @@
+#include "compute/vulkan/record.h"
+
+#include "compute/vulkan/queue.h"
+
+#include <gio/gio.h>
+#include <string.h>
+
+#define SUBMISSION_SECONDS 0.08
+#define PIECE_SECONDS 0.04 /* of a command buffer */
+#define IN_FLIGHT 2
+
+struct piece {
+    VkCommandBuffer commands;
+    guint first, count; /* dispatches */
+    double expected;    /* seconds, before scaling */
+    double measured;    /* 0 = not yet */
+};
+
+struct flight {
+    VkFence fence;
+    bool busy;
+    guint first, count; /* pieces */
+    gint64 start;
+};
+
+enum cut { CUT_BY_TIME, CUT_BY_NODE, CUT_BY_DISPATCH };
+
+struct commands {
+    struct device *d;
+    struct pipelines *p;
+    double *scale;
+    GArray *dispatches, *pieces;
+    GHashTable *views; /* text -> VkBufferView */
+    VkDescriptorPool pool;
+    VkDescriptorSet *sets;
+    VkCommandPool command_pool;
+    VkBufferView spare_view;
+    struct flight flights[IN_FLIGHT];
+    enum cut cut;
+    bool one_dispatch, too_long;
+    struct commands_stats stats;
+};
+
+struct commands *commands_create(struct device *d, struct pipelines *p, double *scale)
+{
+    struct commands *c = g_new0(struct commands, 1);
+    c->d = d;
+    c->p = p;
+    c->scale = scale;
+    c->dispatches = g_array_new(false, false, sizeof(struct dispatch));
+    c->pieces = g_array_new(false, true, sizeof(struct piece));
+    c->views = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    c->one_dispatch = g_getenv("FIGMENT_ONE_DISPATCH") != NULL;
+    return c;
+}
+
+void commands_destroy(struct commands *c)
+{
+    if (!c)
+        return;
+    struct device *d = c->d;
+    for (int i = 0; i < IN_FLIGHT; i++) {
+        if (c->flights[i].busy)
+            gpu_drain(d, c->flights[i].fence);
+        if (c->flights[i].fence)
+            d->vk.DestroyFence(d->handle, c->flights[i].fence, NULL);
+    }
+    if (c->command_pool)
+        d->vk.DestroyCommandPool(d->handle, c->command_pool, NULL);
+    if (c->pool)
+        d->vk.DestroyDescriptorPool(d->handle, c->pool, NULL);
+    GHashTableIter iter;
+    gpointer view;
+    g_hash_table_iter_init(&iter, c->views);
+    while (g_hash_table_iter_next(&iter, NULL, &view))
+        d->vk.DestroyBufferView(d->handle, (VkBufferView)view, NULL);
+    if (c->spare_view)
+        d->vk.DestroyBufferView(d->handle, c->spare_view, NULL);
+    g_hash_table_destroy(c->views);
+    g_array_free(c->pieces, true);
+    g_array_free(c->dispatches, true);
+    g_free(c->sets);
+    g_free(c);
+}
+
+void commands_add(struct commands *c, const struct dispatch *dispatch)
+{
+    const struct limits *l = &c->d->limits;
+    for (int i = 0; i < 3; i++)
+        g_assert(dispatch->groups[i] >= 1 && dispatch->groups[i] <= l->groups);
+    g_assert(!c->d->lavapipe || dispatch->trips <= LAVAPIPE_TRIPS);
+    g_assert(dispatch->push_bytes <= PUSH_BYTES && dispatch->binding_count <= MAX_BINDINGS);
+    for (int i = 0; i < dispatch->binding_count; i++) {
+        const struct binding *b = &dispatch->bindings[i];
+        g_assert(b->bytes > 0 && b->bytes <= l->range && b->offset % l->alignment == 0);
+    }
+    g_array_append_val(c->dispatches, *dispatch);
+}
+
+static VkBufferView make_view(struct commands *c, VkBuffer buffer, VkFormat format, uint64_t offset,
+                              uint64_t bytes, GError **error)
+{
+    VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                   .buffer = buffer,
+                                   .format = format,
+                                   .offset = offset,
+                                   .range = bytes};
+    VkBufferView view = VK_NULL_HANDLE;
+    VkResult result = c->d->vk.CreateBufferView(c->d->handle, &info, NULL, &view);
+    if (result) {
+        gpu_fail(c->d, result, "a buffer view", error);
+        return VK_NULL_HANDLE;
+    }
+    return view;
+}
+
+static VkBufferView view_of(struct commands *c, const struct binding *b, GError **error)
+{
+    g_autofree char *key = g_strdup_printf("%p %d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT,
+                                           (void *)b->buffer, (int)b->texels, b->offset, b->bytes);
+    VkBufferView view = (VkBufferView)g_hash_table_lookup(c->views, key);
+    if (!view && (view = make_view(c, b->buffer, b->texels, b->offset, b->bytes, error)))
+        g_hash_table_insert(c->views, g_steal_pointer(&key), (gpointer)view);
+    return view;
+}
+
+static bool create_sets(struct commands *c, GError **error)
+{
+    uint32_t count = MAX(c->dispatches->len, 1);
+    VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SLOTS * count},
+                                    {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, SLOTS * count}};
+    VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = count,
+                                       .poolSizeCount = 2,
+                                       .pPoolSizes = sizes};
+    VkResult result = c->d->vk.CreateDescriptorPool(c->d->handle, &info, NULL, &c->pool);
+    if (result) {
+        gpu_fail(c->d, result, "the descriptors", error);
+        return false;
+    }
+    c->sets = g_new0(VkDescriptorSet, count);
+    VkDescriptorSetLayout *layouts = g_new(VkDescriptorSetLayout, count);
+    for (uint32_t i = 0; i < count; i++)
+        layouts[i] = pipelines_set_layout(c->p);
+    VkDescriptorSetAllocateInfo allocation = {.sType =
+                                                  VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                              .descriptorPool = c->pool,
+                                              .descriptorSetCount = count,
+                                              .pSetLayouts = layouts};
+    result = c->d->vk.AllocateDescriptorSets(c->d->handle, &allocation, c->sets);
+    g_free(layouts);
+    if (result)
+        gpu_fail(c->d, result, "the descriptors", error);
+    return !result;
+}
+
+/* Every slot is written: what a shader names but does not use is the spare buffer. */
+static bool write_set(struct commands *c, guint index, VkBuffer spare, GError **error)
+{
+    const struct dispatch *dispatch = &g_array_index(c->dispatches, struct dispatch, index);
+    VkDescriptorBufferInfo buffers[SLOTS];
+    VkBufferView views[SLOTS];
+    VkWriteDescriptorSet writes[2 * SLOTS];
+    bool any_texels = false;
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        buffers[i] = (VkDescriptorBufferInfo){spare, 0, VK_WHOLE_SIZE};
+        views[i] = c->spare_view;
+    }
+    for (int i = 0; i < dispatch->binding_count; i++) {
+        const struct binding *b = &dispatch->bindings[i];
+        buffers[b->slot] = (VkDescriptorBufferInfo){b->buffer, b->offset, b->bytes};
+        if (b->texels == VK_FORMAT_UNDEFINED)
+            continue;
+        any_texels = true;
+        if (!(views[b->slot] = view_of(c, b, error)))
+            return false;
+    }
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        VkWriteDescriptorSet w = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                  .dstSet = c->sets[index],
+                                  .dstBinding = i,
+                                  .descriptorCount = 1,
+                                  .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                  .pBufferInfo = &buffers[i]};
+        writes[i] = w;
+        w.dstBinding = i + SLOTS;
+        w.descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+        w.pBufferInfo = NULL;
+        w.pTexelBufferView = &views[i];
+        writes[SLOTS + i] = w;
+    }
+    c->d->vk.UpdateDescriptorSets(c->d->handle, any_texels ? 2 * SLOTS : SLOTS, writes, 0, NULL);
+    return true;
+}
+
+static bool overlap(const struct binding *a, const struct binding *b)
+{
+    return a->buffer == b->buffer && (a->write || b->write) && a->offset < b->offset + b->bytes &&
+           b->offset < a->offset + a->bytes;
+}
+
+static void barrier(struct commands *c, VkCommandBuffer to)
+{
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                              .dstAccessMask =
+                                  VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
+    VkPipelineStageFlags stage = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    c->d->vk.CmdPipelineBarrier(to, stage, stage, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index, GArray *touched)
+{
+    const struct vk_api *vk = &c->d->vk;
+    const struct dispatch *dispatch = &g_array_index(c->dispatches, struct dispatch, index);
+    bool wait = false;
+    for (int i = 0; i < dispatch->binding_count && !wait; i++)
+        for (guint j = 0; j < touched->len && !wait; j++)
+            wait = overlap(&dispatch->bindings[i], &g_array_index(touched, struct binding, j));
+    if (wait) {
+        barrier(c, to);
+        c->stats.barriers++;
+        g_array_set_size(touched, 0);
+    }
+    g_array_append_vals(touched, dispatch->bindings, (guint)dispatch->binding_count);
+    vk->CmdBindPipeline(to, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
+    vk->CmdBindDescriptorSets(to, VK_PIPELINE_BIND_POINT_COMPUTE, pipelines_layout(c->p), 0, 1,
+                              &c->sets[index], 0, NULL);
+    vk->CmdPushConstants(to, pipelines_layout(c->p), VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                         dispatch->push_bytes, dispatch->push);
+    vk->CmdDispatch(to, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+}
+
+/* After the last dispatch: the host reads outputs from mapped memory. */
+static void barrier_to_host(struct commands *c, VkCommandBuffer to)
+{
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+    c->d->vk.CmdPipelineBarrier(to, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+static bool record_piece(struct commands *c, struct piece *piece, GError **error)
+{
+    const struct vk_api *vk = &c->d->vk;
+    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                        .commandPool = c->command_pool,
+                                        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                        .commandBufferCount = 1};
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VkResult result = vk->AllocateCommandBuffers(c->d->handle, &info, &piece->commands);
+    if (!result)
+        result = vk->BeginCommandBuffer(piece->commands, &begin);
+    if (!result) {
+        GArray *touched = g_array_new(false, false, sizeof(struct binding));
+        barrier(c, piece->commands); /* to all that was submitted before */
+        for (guint i = 0; i < piece->count; i++)
+            record_dispatch(c, piece->commands, piece->first + i, touched);
+        g_array_free(touched, true);
+        if (piece->first + piece->count == c->dispatches->len)
+            barrier_to_host(c, piece->commands);
+        result = vk->EndCommandBuffer(piece->commands);
+    }
+    if (result)
+        gpu_fail(c->d, result, "the command buffers", error);
+    return !result;
+}
+
+/* Forgets the pieces and records all dispatches into new ones. Nothing may be in flight. */
+static bool record_all(struct commands *c, enum cut cut, GError **error)
+{
+    const struct vk_api *vk = &c->d->vk;
+    if (c->command_pool)
+        vk->DestroyCommandPool(c->d->handle, c->command_pool, NULL);
+    c->command_pool = VK_NULL_HANDLE;
+    g_array_set_size(c->pieces, 0);
+    c->stats.barriers = 0;
+    c->cut = cut;
+    c->too_long = false;
+    VkCommandPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = c->d->family};
+    VkResult result = vk->CreateCommandPool(c->d->handle, &info, NULL, &c->command_pool);
+    if (result) {
+        gpu_fail(c->d, result, "a command pool", error);
+        return false;
+    }
+    for (guint i = 0; i < c->dispatches->len;) {
+        struct piece piece = {.first = i};
+        do {
+            piece.expected += g_array_index(c->dispatches, struct dispatch, i).seconds;
+            piece.count++;
+            if (++i == c->dispatches->len || cut == CUT_BY_DISPATCH)
+                break;
+            const struct dispatch *next = &g_array_index(c->dispatches, struct dispatch, i);
+            if (cut == CUT_BY_NODE && next->node != (next - 1)->node)
+                break;
+            if (cut == CUT_BY_TIME && (piece.expected + next->seconds) * *c->scale > PIECE_SECONDS)
+                break;
+        } while (true);
+        if (!record_piece(c, &piece, error))
+            return false;
+        g_array_append_val(c->pieces, piece);
+    }
+    return true;
+}
+
+bool commands_finish(struct commands *c, VkBuffer spare, GError **error)
+{
+    c->stats.dispatches = (int)c->dispatches->len;
+    c->spare_view = make_view(c, spare, VK_FORMAT_R32G32B32A32_SFLOAT, 0, 256, error);
+    if (!c->spare_view || !create_sets(c, error))
+        return false;
+    for (guint i = 0; i < c->dispatches->len; i++)
+        if (!write_set(c, i, spare, error))
+            return false;
+    for (int i = 0; i < IN_FLIGHT; i++)
+        if (!(c->flights[i].fence = gpu_fence(c->d, error)))
+            return false;
+    return record_all(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);
+}
+
+static double predicted(const struct commands *c, const struct piece *piece)
+{
+    return piece->measured > 0 ? piece->measured : piece->expected * *c->scale;
+}
+
+static bool send(struct commands *c, struct flight *f, guint *next, GError **error)
+{
+    f->first = *next;
+    f->count = 0;
+    double seconds = 0;
+    VkCommandBuffer list[64];
+    while (*next < c->pieces->len && f->count < G_N_ELEMENTS(list)) {
+        const struct piece *piece = &g_array_index(c->pieces, struct piece, *next);
+        seconds += predicted(c, piece);
+        if (f->count > 0 && (c->cut != CUT_BY_TIME || seconds > SUBMISSION_SECONDS))
+            break;
+        list[f->count++] = piece->commands;
+        ++*next;
+    }
+    f->start = g_get_monotonic_time();
+    f->busy = gpu_submit(c->d, list, f->count, f->fence, error);
+    c->stats.submissions++;
+    return f->busy;
+}
+
+/* What a submission took teaches its pieces and the back end. */
+static void learn(struct commands *c, const struct flight *f, double seconds, double *node_seconds)
+{
+    double expected = 0;
+    guint count = 0;
+    for (guint i = 0; i < f->count; i++) {
+        const struct piece *piece = &g_array_index(c->pieces, struct piece, f->first + i);
+        expected += piece->expected;
+        count += piece->count;
+        if (node_seconds) {
+            int node = g_array_index(c->dispatches, struct dispatch, piece->first).node;
+            node_seconds[node] += seconds / f->count;
+        }
+    }
+    c->stats.worst_seconds = MAX(c->stats.worst_seconds, seconds);
+    if (expected <= 0 || c->cut != CUT_BY_TIME)
+        return;
+    for (guint i = 0; i < f->count; i++) {
+        struct piece *piece = &g_array_index(c->pieces, struct piece, f->first + i);
+        double share = seconds * piece->expected / expected;
+        piece->measured = piece->measured > 0 ? 0.5 * (piece->measured + share) : share;
+    }
+    /* Short submissions measure the launch, not the work. */
+    if (seconds > 0.002)
+        *c->scale += 0.2 * (seconds / expected - *c->scale);
+    if (seconds > 0.1 && f->count == 1 && count > 1)
+        c->too_long = true;
+}
+
+static bool receive(struct commands *c, struct flight *f, gint64 *last_end, double *node_seconds,
+                    GError **error)
+{
+    if (!gpu_wait(c->d, f->fence, error))
+        return false; /* still busy: drained before it is destroyed */
+    f->busy = false;
+    gint64 now = g_get_monotonic_time();
+    double seconds = (double)(now - MAX(f->start, *last_end)) * 1e-6;
+    *last_end = now;
+    learn(c, f, seconds, node_seconds);
+    return true;
+}
+
+bool commands_run(struct commands *c, const int *cancel, double *node_seconds, GError **error)
+{
+    enum cut cut = c->one_dispatch ? CUT_BY_DISPATCH : node_seconds ? CUT_BY_NODE : CUT_BY_TIME;
+    if ((cut != c->cut || c->too_long) && !record_all(c, cut, error))
+        return false;
+    c->stats.submissions = 0;
+    c->stats.worst_seconds = 0;
+    gint64 last_end = 0;
+    guint next = 0, oldest = 0, newest = 0; /* flights, counted up */
+    guint depth = node_seconds ? 1 : IN_FLIGHT;
+    bool cancelled = false;
+    while (next < c->pieces->len || oldest < newest) {
+        cancelled = cancelled || (cancel && g_atomic_int_get(cancel));
+        if (next < c->pieces->len && !cancelled && newest - oldest < depth) {
+            if (!send(c, &c->flights[newest % IN_FLIGHT], &next, error))
+                return false;
+            newest++;
+            continue;
+        }
+        if (oldest == newest)
+            break;
+        if (!receive(c, &c->flights[oldest++ % IN_FLIGHT], &last_end, node_seconds, error))
+            return false;
+    }
+    if (cancelled)
+        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "cancelled");
+    return !cancelled;
+}
+
+struct commands_stats commands_stats(const struct commands *c)
+{
+    return c->stats;
+}
