@@ -346,8 +346,10 @@ static struct backend *open_backend(const char *name)
     else if (strcmp(name, "cpu:bf16") == 0)
         backend = cpu_backend_create(DTYPE_BF16, 2, &error);
 #ifdef FIGMENT_HAVE_VULKAN
-    else if (strcmp(name, "vulkan") == 0)
-        backend = op_test_vulkan(&error);
+    else if (strcmp(name, "vulkan:f32") == 0)
+        backend = vulkan_backend_create(NULL, DTYPE_F32, &error);
+    else if (strcmp(name, "vulkan:f16") == 0)
+        backend = vulkan_backend_create(NULL, DTYPE_F16, &error);
 #endif
     if (!backend)
         fprintf(stderr, "no back end '%s': %s\n", name, error ? error->message : "unknown name");

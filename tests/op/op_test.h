@@ -2,7 +2,7 @@
  * What the op tests share: the cases of tests/golden/ops.bin (made by make_ops.py from PyTorch),
  * run on any back end. A test is tests/op/<op>.c: a function that records the op for one case.
  *
- *     test_op_conv2d BACKEND     cpu:f32 (default), cpu:bf16, vulkan
+ *     test_op_conv2d BACKEND     cpu:f32 (default), cpu:bf16, vulkan:f32, vulkan:f16
  */
 #pragma once
 

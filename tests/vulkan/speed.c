@@ -1,0 +1,161 @@
+/*
+ * Not a test: measures products of matrices and convolutions on the Vulkan back end, for
+ * docs/SPEED.md. Usage: test_vulkan_speed [f32|f16] [device]. Also checks a few values against a
+ * plain loop, so that a fast wrong kernel is seen.
+ */
+#include "compute/op.h"
+#include "compute/vulkan/vulkan.h"
+#include "tests/check.h"
+
+#include <time.h>
+
+static float *random_values(size_t n, unsigned seed, float scale)
+{
+    float *v = g_new(float, n);
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        v[i] = ((float)(seed >> 8) / (1 << 24) - 0.5f) * 2 * scale;
+    }
+    return v;
+}
+
+static uint16_t to_half(float value)
+{
+    _Float16 h = (_Float16)value;
+    uint16_t u;
+    memcpy(&u, &h, 2);
+    return u;
+}
+
+static bool read_values(const struct weight *w, enum dtype as, size_t first, size_t count,
+                        void *dst, GError **error)
+{
+    (void)error;
+    const float *v = (const float *)w->owner + first;
+    for (size_t i = 0; i < count; i++) {
+        if (as == DTYPE_F32)
+            ((float *)dst)[i] = v[i];
+        else
+            ((uint16_t *)dst)[i] = to_half(v[i]);
+    }
+    return true;
+}
+
+static struct backend *backend;
+
+/* Of all threads of the process: what a software device used, however busy the machine is. */
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Best wall and CPU time of a few runs. */
+static void measure(struct tape *t, double *wall, double *cpu)
+{
+    GError *error = NULL;
+    *wall = *cpu = 1e9;
+    for (int i = 0; i < 6; i++) {
+        gint64 start = g_get_monotonic_time();
+        double cpu_start = cpu_seconds();
+        if (!tape_run(t, NULL, &error))
+            g_error("%s", error->message);
+        *wall = MIN(*wall, (double)(g_get_monotonic_time() - start) * 1e-6);
+        *cpu = MIN(*cpu, cpu_seconds() - cpu_start);
+    }
+}
+
+static void conv(int b, int h, int w, int in, int out, int k)
+{
+    size_t n = (size_t)(b * h * w);
+    float *x = random_values(n * (size_t)in, 1, 1), *weights, *bias;
+    weights = random_values((size_t)(out * in * k * k), 2, 1.0f / sqrtf((float)(in * k * k)));
+    bias = random_values((size_t)out, 3, 1);
+    struct weight wt = {"w", DTYPE_F32, 4, {out, in, k, k}, 0, read_values, weights};
+    struct weight bt = {"b", DTYPE_F32, 1, {out}, 0, read_values, bias};
+    struct tape *t = tape_create("speed");
+    struct tensor *xi = tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){b, h, w, in});
+    tape_output(t, "y", op_conv2d(t, xi, &wt, &bt, (struct conv2d_params){.padding = -1}));
+    GError *error = NULL;
+    if (!tape_finish(t, backend, NULL, &error))
+        g_error("%s", error->message);
+    tape_write(t, "x", x);
+    double wall, cpu, flops = tape_flops(t);
+    measure(t, &wall, &cpu);
+    float *y = g_new(float, n *(size_t)out);
+    tape_read(t, "y", y);
+    float got[64], expected[64];
+    for (int s = 0; s < 64; s++) {
+        int row = (int)((size_t)s * 7919 % n), o = s * 31 % out;
+        int bb = row / (h * w), yy = row / w % h, xx = row % w;
+        double sum = bias[o];
+        for (int ky = 0; ky < k; ky++)
+            for (int kx = 0; kx < k; kx++) {
+                int iy = yy + ky - k / 2, ix = xx + kx - k / 2;
+                if (iy < 0 || ix < 0 || iy >= h || ix >= w)
+                    continue;
+                for (int c = 0; c < in; c++)
+                    sum += (double)x[((size_t)(bb * h + iy) * (size_t)w + (size_t)ix) * (size_t)in +
+                                     (size_t)c] *
+                           weights[((o * in + c) * k + ky) * k + kx];
+            }
+        expected[s] = (float)sum;
+        got[s] = y[(size_t)row * (size_t)out + (size_t)o];
+    }
+    double e = check_relative_error(got, expected, 64);
+    printf("conv %d x %dx%d %d->%d k%d: %.2f ms, %.1f GFLOP/s, %.1f per CPU second, error %.2g\n",
+           b, h, w, in, out, k, wall * 1e3, flops / wall * 1e-9, flops / cpu * 1e-9, e);
+    CHECK(e < (backend->precision == DTYPE_F32 ? 1e-5 : 2e-3), "error %g", e);
+    tape_destroy(t);
+    backend_forget_weights(backend);
+    g_free(x);
+    g_free(weights);
+    g_free(bias);
+    g_free(y);
+}
+
+static void attention(int b, int l, int m, int heads, int d)
+{
+    size_t n = (size_t)(b * MAX(l, m) * heads * d);
+    float *v = random_values(n, 5, 1);
+    struct tape *t = tape_create("speed");
+    struct tensor *q = tape_input(t, "q", DTYPE_F32, 3, (int64_t[]){b, l, heads * d});
+    struct tensor *k = tape_input(t, "k", DTYPE_F32, 3, (int64_t[]){b, m, heads * d});
+    struct tensor *vv = tape_input(t, "v", DTYPE_F32, 3, (int64_t[]){b, m, heads * d});
+    tape_output(t, "y", op_attention(t, q, k, vv, (struct attention_params){.heads = heads}));
+    GError *error = NULL;
+    if (!tape_finish(t, backend, NULL, &error))
+        g_error("%s", error->message);
+    tape_write(t, "q", v);
+    tape_write(t, "k", v);
+    tape_write(t, "v", v);
+    double wall, cpu, flops = tape_flops(t);
+    measure(t, &wall, &cpu);
+    printf("attention %d x %d x %d, %d heads of %d: %.2f ms, %.1f GFLOP/s, %.1f per CPU second\n",
+           b, l, m, heads, d, wall * 1e3, flops / wall * 1e-9, flops / cpu * 1e-9);
+    tape_destroy(t);
+    g_free(v);
+}
+
+int main(int argc, char **argv)
+{
+    GError *error = NULL;
+    enum dtype precision = argc > 1 && strcmp(argv[1], "f16") == 0 ? DTYPE_F16 : DTYPE_F32;
+    backend = vulkan_backend_create(argc > 2 ? argv[2] : NULL, precision, &error);
+    if (!backend)
+        g_error("%s", error->message);
+    printf("%s, %s\n", backend->label, vulkan_backend_path(backend));
+    conv(1, 16, 16, 64, 64, 3);
+    conv(1, 16, 16, 320, 320, 3);
+    conv(1, 16, 16, 320, 320, 1);
+    conv(1, 16, 16, 4, 320, 3);
+    conv(2, 8, 8, 640, 640, 3);
+    conv(1, 32, 32, 320, 320, 3);
+    attention(1, 256, 256, 8, 40);
+    attention(2, 256, 77, 8, 40);
+    attention(1, 64, 64, 8, 160);
+    attention(1, 256, 256, 1, 512);
+    backend_destroy(backend);
+    return check_result();
+}
