@@ -255,6 +255,8 @@ bool convert_elements(enum dtype from, const void *src, enum dtype to, void *dst
         char *out = (char *)dst + done * dtype_size(to);
         if (to == DTYPE_F32) {
             load(from, in, (float *)(void *)out, some);
+        } else if (from == DTYPE_F32) {
+            store(to, (const float *)(const void *)in, out, some);
         } else {
             load(from, in, block, some);
             store(to, block, out, some);

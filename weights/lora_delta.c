@@ -166,49 +166,58 @@ static bool factors_load(struct factors *f, const struct lora_delta *d, size_t f
 }
 
 typedef float vec __attribute__((vector_size(32), aligned(4)));
-enum { LANES = 8, ROWS = 4, TILE = 2 * LANES };
+enum { LANES = 8, ROWS = 4, TILE = 2 * LANES, STRIP = 4 * TILE };
 
-/* y[rows, n] += s * u[rows, r] d[r, n]: ROWS rows and TILE columns at a time stay in registers. */
+/* y[rows, n] += s * u[rows, r] d[r, n], without vectors: the edges. */
+static inline __attribute__((always_inline)) void product_edge(const float *u, size_t r,
+                                                               const float *d, size_t stride,
+                                                               size_t rows, size_t n, float s,
+                                                               float *y, size_t y_stride)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < n; j++) {
+            float sum = 0;
+            for (size_t k = 0; k < r; k++)
+                sum += u[i * r + k] * d[k * stride + j];
+            y[i * y_stride + j] += s * sum;
+        }
+}
+
+/* ROWS rows and TILE columns stay in registers while k runs. */
+static inline __attribute__((always_inline)) void product_tile(const float *u, size_t r,
+                                                               const float *d, size_t stride,
+                                                               float s, float *y, size_t y_stride)
+{
+    vec sum[ROWS][2] = {{{0}}};
+    for (size_t k = 0; k < r; k++) {
+        vec d0 = *(const vec *)(d + k * stride), d1 = *(const vec *)(d + k * stride + LANES);
+        for (int row = 0; row < ROWS; row++) {
+            float c = u[(size_t)row * r + k];
+            sum[row][0] += c * d0;
+            sum[row][1] += c * d1;
+        }
+    }
+    for (size_t row = 0; row < ROWS; row++) {
+        float *to = y + row * y_stride;
+        *(vec *)to += s * sum[row][0];
+        *(vec *)(to + LANES) += s * sum[row][1];
+    }
+}
+
+/* By strips of STRIP columns, whose part of d stays in the first cache. */
 static inline __attribute__((always_inline)) void product_body(const float *u, size_t r,
                                                                const float *d, size_t stride,
                                                                size_t rows, size_t n, float s,
                                                                float *y, size_t y_stride)
 {
-    size_t i = 0;
-    for (; i + ROWS <= rows; i += ROWS) {
-        size_t j = 0;
-        for (; j + TILE <= n; j += TILE) {
-            vec sum[ROWS][2] = {{{0}}};
-            for (size_t k = 0; k < r; k++) {
-                vec d0 = *(const vec *)(d + k * stride + j);
-                vec d1 = *(const vec *)(d + k * stride + j + LANES);
-                for (int row = 0; row < ROWS; row++) {
-                    float c = u[(i + (size_t)row) * r + k];
-                    sum[row][0] += c * d0;
-                    sum[row][1] += c * d1;
-                }
-            }
-            for (int row = 0; row < ROWS; row++) {
-                float *to = y + (i + (size_t)row) * y_stride + j;
-                *(vec *)to += s * sum[row][0];
-                *(vec *)(to + LANES) += s * sum[row][1];
-            }
-        }
-        for (size_t row = i; row < i + ROWS; row++)
-            for (size_t c = j; c < n; c++) {
-                float sum = 0;
-                for (size_t k = 0; k < r; k++)
-                    sum += u[row * r + k] * d[k * stride + c];
-                y[row * y_stride + c] += s * sum;
-            }
-    }
-    for (; i < rows; i++)
-        for (size_t c = 0; c < n; c++) {
-            float sum = 0;
-            for (size_t k = 0; k < r; k++)
-                sum += u[i * r + k] * d[k * stride + c];
-            y[i * y_stride + c] += s * sum;
-        }
+    size_t whole_rows = rows / ROWS * ROWS, whole = n / TILE * TILE;
+    for (size_t strip = 0; strip < whole; strip += STRIP)
+        for (size_t i = 0; i < whole_rows; i += ROWS)
+            for (size_t j = strip; j < MIN(strip + STRIP, whole); j += TILE)
+                product_tile(u + i * r, r, d + j, stride, s, y + i * y_stride + j, y_stride);
+    product_edge(u, r, d + whole, stride, whole_rows, n - whole, s, y + whole, y_stride);
+    product_edge(u + whole_rows * r, r, d, stride, rows - whole_rows, n, s,
+                 y + whole_rows * y_stride, y_stride);
 }
 
 #ifdef HAVE_AVX2
@@ -277,6 +286,46 @@ static void add_rectangle(const struct lora_delta *d, const struct factors *f, s
         kronecker(f, row, rows, column, n, s, y, stride);
 }
 
+struct band {
+    const struct lora_delta *delta;
+    const struct factors *factors;
+    size_t row, rows;
+    float strength, *values;
+};
+
+static void *run_band(void *data)
+{
+    const struct band *b = data;
+    add_rectangle(b->delta, b->factors, b->row, b->rows, 0, b->delta->module->inner, b->strength,
+                  b->values);
+    return NULL;
+}
+
+/* Whole rows, in bands on all cores. Bands end at multiples of ROWS: their number changes no bit.
+ */
+static void add_rows(const struct lora_delta *d, const struct factors *f, size_t row, size_t rows,
+                     float s, float *values)
+{
+    enum { MAX_BANDS = 8, WORTH = 4 << 20 /* multiplications: about a millisecond */ };
+    struct band bands[MAX_BANDS];
+    GThread *threads[MAX_BANDS] = {0};
+    size_t inner = d->module->inner, work = rows * inner * MAX(d->module->rank, 1);
+    size_t n = MIN(MIN((size_t)g_get_num_processors(), MAX_BANDS), work / WORTH + 1);
+    size_t each = ((rows + n - 1) / n + ROWS - 1) / ROWS * ROWS;
+    for (size_t i = 0; i < n; i++) {
+        size_t first = MIN(i * each, rows);
+        bands[i] =
+            (struct band){d, f, row + first, MIN(each, rows - first), s, values + first * inner};
+        if (i + 1 < n && bands[i].rows)
+            threads[i] = g_thread_try_new("lora", run_band, &bands[i], NULL);
+    }
+    for (size_t i = n; i-- > 0;) /* the last is this thread's own: first, while the others run */
+        if (threads[i])
+            g_thread_join(threads[i]);
+        else if (bands[i].rows)
+            run_band(&bands[i]);
+}
+
 /* Elements [first, first + count): an end of a row, whole rows, a start of a row. */
 static bool add_delta(const struct lora_delta *d, size_t first, size_t count, float strength,
                       float *values, GError **error)
@@ -293,7 +342,10 @@ static bool add_delta(const struct lora_delta *d, size_t first, size_t count, fl
             size_t row = first / inner, column = first % inner;
             bool part = column || count < inner;
             size_t n = part ? MIN(inner - column, count) : inner, rows = part ? 1 : count / inner;
-            add_rectangle(d, &f, row, rows, column, n, s, values);
+            if (part)
+                add_rectangle(d, &f, row, 1, column, n, s, values);
+            else
+                add_rows(d, &f, row, rows, s, values);
             values += rows * n;
             first += rows * n;
             count -= rows * n;

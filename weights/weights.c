@@ -88,23 +88,22 @@ static bool read_file(const struct entry *e, enum dtype as, size_t first, size_t
 static bool read_patched(const struct entry *e, enum dtype as, size_t first, size_t count,
                          void *dst, bool *finite, GError **error)
 {
-    if (as == DTYPE_F32) {
-        if (!read_file(e, as, first, count, dst, finite, error) ||
-            !e->patch(e->patch_data, first, count, dst, error))
-            return false;
-        *finite &= convert_all_finite(as, dst, count);
-        return true;
-    }
-    g_autofree float *values = g_try_new(float, count + 1);
+    enum { CHUNK = 1 << 22 }; /* elements: a patch loads its factors for each run */
+    size_t out = dtype_size(as);
+    g_autofree float *values = g_try_new(float, MIN(count, CHUNK) + 1);
     if (!values) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY,
                     "There is not enough memory to read “%s”.", e->weight.name);
         return false;
     }
-    if (!read_file(e, DTYPE_F32, first, count, values, finite, error) ||
-        !e->patch(e->patch_data, first, count, values, error))
-        return false;
-    *finite &= convert_elements(DTYPE_F32, values, as, dst, count);
+    for (size_t done = 0; done < count;) {
+        size_t some = MIN(count - done, CHUNK);
+        if (!read_file(e, DTYPE_F32, first + done, some, values, finite, error) ||
+            !e->patch(e->patch_data, first + done, some, values, error))
+            return false;
+        *finite &= convert_elements(DTYPE_F32, values, as, (char *)dst + done * out, some);
+        done += some;
+    }
     return true;
 }
 
