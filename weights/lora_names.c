@@ -132,13 +132,16 @@ static void add_text(struct lora_targets *t, struct entry *e, int which, const c
 {
     static const char *const kohya[][2] = {{"lora_te_", "lora_te1_"}, {"lora_te2_", NULL}};
     static const char *const diffusers[] = {"text_encoder.", "text_encoder_2."};
-    const char *inner =
-        g_str_has_prefix(module, "text_model.") ? module + strlen("text_model.") : NULL;
-    for (int i = 0; i < 2 && kohya[which][i]; i++)
-        add(t, underscored(kohya[which][i], module), e, true);
-    add(t, g_strconcat(diffusers[which], module, NULL), e, true);
-    if (inner)
-        add(t, g_strconcat(diffusers[which], inner, NULL), e, true);
+    /* transformers 5 writes files without "text_model."; add-ons come with and without it. */
+    static const char wrap[] = "text_model.";
+    const char *inner = g_str_has_prefix(module, wrap) ? module + strlen(wrap) : module;
+    g_autofree char *full = g_strconcat(wrap, inner, NULL);
+    const char *spellings[] = {module, inner, full};
+    for (size_t k = 0; k < G_N_ELEMENTS(spellings); k++) {
+        for (int i = 0; i < 2 && kohya[which][i]; i++)
+            add(t, underscored(kohya[which][i], spellings[k]), e, true);
+        add(t, g_strconcat(diffusers[which], spellings[k], NULL), e, true);
+    }
 }
 
 struct lora_targets *lora_targets_create(const struct model *m)

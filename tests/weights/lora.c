@@ -417,17 +417,18 @@ static void test_model_rules(void)
 /* A layer of a real size, where the vectors of the product and its edges are at work. */
 static void test_large_product(void)
 {
-    enum { OUT = 70, IN = 531, RANK = 19 };
+    enum { OUT = 643, IN = 1291, RANK = 19 }; /* enough for several threads */
     char *base = g_build_filename(temp, "base", NULL), *path = g_build_filename(temp, "big", NULL);
     g_autoptr(GRand) rand = g_rand_new_with_seed(3);
     g_autoptr(GError) error = NULL;
-    GByteArray *b = file_bytes(
-        "{\"w.weight\":{\"dtype\":\"F32\",\"shape\":[70,531],\"data_offsets\":[0,148680]}}", -1, 0);
-    GByteArray *a = file_bytes(
-        "{\"w.lora_up.weight\":{\"dtype\":\"F32\",\"shape\":[70,19],\"data_offsets\":[0,5320]},"
-        "\"w.lora_down.weight\":{\"dtype\":\"F32\",\"shape\":[19,531],\"data_offsets\":[5320,45676]"
-        "}}",
-        -1, 0);
+    g_autofree char *base_header = g_strdup_printf(
+        "{\"w.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]}}", OUT, IN,
+        OUT * IN * 4);
+    g_autofree char *header = g_strdup_printf(
+        "{\"w.lora_up.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]},"
+        "\"w.lora_down.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%d,%d]}}",
+        OUT, RANK, OUT * RANK * 4, RANK, IN, OUT * RANK * 4, (OUT + IN) * RANK * 4);
+    GByteArray *b = file_bytes(base_header, -1, 0), *a = file_bytes(header, -1, 0);
     g_autofree float *up = g_new(float, OUT *RANK), *down = g_new(float, RANK *IN);
     g_autofree float *got = g_new(float, OUT *IN), *expected = g_new0(float, OUT *IN);
     for (int i = 0; i < OUT * RANK; i++)
@@ -441,7 +442,6 @@ static void test_large_product(void)
                 sum += (double)up[o * RANK + k] * down[k * IN + i];
             expected[o * IN + i] = (float)(1.25 * sum);
         }
-    g_byte_array_append(b, (const guint8 *)got, 0);
     g_byte_array_set_size(b, b->len + OUT * IN * 4);
     memset(b->data + b->len - OUT * IN * 4, 0, OUT * IN * 4);
     g_byte_array_append(a, (const guint8 *)up, OUT * RANK * 4);
@@ -453,7 +453,7 @@ static void test_large_product(void)
     CHECK(l && lora_apply(&m, &(struct lora_use){l, 1.25, 0}, 1, NULL, &error), "%s",
           error ? error->message : "");
     const struct weight *w = weights_find(m.weights[0], "w.weight");
-    static const size_t steps[] = {OUT * IN, 4 * IN, 1000, 37};
+    static const size_t steps[] = {OUT * IN, 160 * IN, 4 * IN + 5, 1000};
     for (size_t s = 0; s < G_N_ELEMENTS(steps); s++) {
         memset(got, 0xff, OUT * IN * 4);
         for (size_t at = 0; at < OUT * IN; at += steps[s])
@@ -465,6 +465,72 @@ static void test_large_product(void)
     lora_close(l);
     g_free(base);
     g_free(path);
+}
+
+/* Names, shapes and numbers of the goldens, damaged: refused with one sentence, or applied and
+ * read. */
+static void test_mutants(void)
+{
+    enum { MUTANTS = 100 };
+    static const char *const seeds[] = {"kohya-conv", "kohya-mid", "loha-cp",    "lokr-1",
+                                        "lokr-2",     "diff-bias", "dora-input", "peft-alpha"};
+    static const char *const edits[][2] = {{"_down", "_up"},
+                                           {"[4,", "[2,"},
+                                           {"[2,", "[1,"},
+                                           {"\"F32\"", "\"F16\""},
+                                           {"w1_a", "w2_a"},
+                                           {"t1", "t2"},
+                                           {",1,1]", "]"},
+                                           {"[3,3,", "[9,1,"},
+                                           {".diff\"", ".alpha\""},
+                                           {"3,3]", "9]"},
+                                           {".alpha", ".dora_scale"},
+                                           {"[]", "[1]"}};
+    struct model *m = open_base("sd1");
+    g_autofree char *path = g_build_filename(temp, "l.safetensors", NULL);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(11);
+    unsigned opened = 0, applied = 0, total = 0;
+    for (size_t s = 0; s < G_N_ELEMENTS(seeds); s++)
+        for (int i = 0; i < MUTANTS; i++, total++) {
+            g_autofree char *seed = g_strdup_printf(GOLDEN "%s.safetensors", seeds[s]),
+                            *bytes = NULL;
+            gsize len;
+            if (!g_file_get_contents(seed, &bytes, &len, NULL))
+                abort();
+            guint64 header;
+            memcpy(&header, bytes, 8);
+            g_autoptr(GString) text = g_string_new_len(bytes + 8, (gssize)header);
+            for (int n = g_rand_int_range(rand, 1, 4); n > 0; n--) {
+                const char *const *edit = edits[g_rand_int_range(rand, 0, G_N_ELEMENTS(edits))];
+                char *at = text->str + g_rand_int_range(rand, 0, (gint32)text->len);
+                at = strstr(at, edit[0]);
+                if (at) {
+                    gssize place = at - text->str;
+                    g_string_erase(text, place, (gssize)strlen(edit[0]));
+                    g_string_insert(text, place, edit[1]);
+                }
+            }
+            GByteArray *b = file_bytes(text->str, (gssize)text->len, 0);
+            g_byte_array_append(b, (guint8 *)bytes + 8 + header, (guint)(len - 8 - header));
+            write_bytes(temp, "l.safetensors", b);
+            g_autoptr(GError) error = NULL;
+            struct lora *l = lora_open(path, &error);
+            opened += l != NULL;
+            if (l && lora_apply(m, &(struct lora_use){l, 0.1, 0.1}, 1, NULL, &error)) {
+                applied++;
+                for (guint k = 0; k < m->weights[MODEL_UNET]->entries->len; k++) {
+                    const struct entry *e = g_ptr_array_index(m->weights[MODEL_UNET]->entries, k);
+                    g_autofree float *v = g_new(float, weight_count(&e->weight));
+                    if (e->patch) /* may be refused: numbers read in another format are wild */
+                        e->weight.read(&e->weight, DTYPE_F32, 0, weight_count(&e->weight), v, NULL);
+                }
+            }
+            CHECK(l || (error && g_str_has_suffix(error->message, ".")), "%s", seeds[s]);
+            lora_close(l);
+        }
+    CHECK(opened && opened < total && applied && applied <= opened, "%u opened, %u applied", opened,
+          applied);
+    model_close(m);
 }
 
 /* ---- textual inversion ---- */
@@ -529,6 +595,7 @@ int main(void)
     test_file_rules();
     test_model_rules();
     test_large_product();
+    test_mutants();
     test_embeddings();
     remove_folder(dir);
     return check_result();
