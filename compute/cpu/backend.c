@@ -98,7 +98,8 @@ void *step_data(const struct step *step, const struct tensor *x)
 
 void step_need_scratch(struct step *step, size_t bytes)
 {
-    step->program->scratch_bytes = MAX(step->program->scratch_bytes, bytes);
+    /* Never none, so that pointers into it may be formed. */
+    step->program->scratch_bytes = MAX(step->program->scratch_bytes, MAX(bytes, 64));
 }
 
 void *step_scratch(const struct step *step)
