@@ -229,6 +229,12 @@ static void test_threads(void)
     CHECK(memcmp(one, three, count * sizeof *one) == 0, "the number of threads shows");
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1 /* GCC's name; a sanitizer needs terabytes of addresses */
+#endif
+#endif
+
 /* Last: the limit stays. oneDNN's code generator would crash without addresses to work in. */
 static void test_address_space(void)
 {
