@@ -52,6 +52,14 @@ static int help(void)
     return CLI_DONE;
 }
 
+bool cli_knows(const char *name)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static int unknown(const char *name)
 {
     const char *names[G_N_ELEMENTS(commands)];

@@ -11,6 +11,7 @@ enum cli_exit { CLI_DONE = 0, CLI_INPUT = 2, CLI_MACHINE = 3, CLI_PARTLY = 4, CL
 
 /* argv without the program's name: the command and its arguments. */
 int cli_main(int argc, char **argv);
+bool cli_knows(const char *name); /* is it a command? */
 
 int cli_generate(int argc, char **argv); /* cli_generate.c */
 int cli_models(int argc, char **argv);   /* cli_info.c, as the rest */
