@@ -32,7 +32,9 @@ static void print_row(const struct bench_row *row, void *user)
     } else {
         if (row->peak > 0 && row->flops > 0)
             g_snprintf(share, sizeof share, "%5.1f %% of peak", 100 * rate / row->peak);
-        printf("%-40s %9.3f s", row->name, row->seconds);
+        printf("%-44s", row->name);
+        if (row->seconds != 1) /* a rate alone */
+            printf(" %8.3f s", row->seconds);
         if (row->flops > 0)
             printf(" %8.1f GFLOP/s %s", rate / 1e9, share);
         printf("  %s\n", memory);

@@ -325,36 +325,45 @@ static const char *find_from(int argc, char **argv)
     return NULL;
 }
 
-/* The picture's settings first, so that the other options have the last word. */
-static bool take_from(struct generate *g, const char *path, int *status)
+/* The picture's settings first, so that the other options have the last word. The model's name goes
+ * to *model: it counts when no option names another. */
+static bool take_from(struct generate *g, const char *path, char **model, int *status)
 {
     GError *error = NULL;
     struct metadata *m = metadata_read(path, &error);
     g_autoptr(GPtrArray) notices = g_ptr_array_new_with_free_func(g_free);
-    struct model_info *info;
+    const char *hash;
 
     if (!m) {
         *status = cli_fail_error(error);
         return false;
     }
     metadata_apply(m, &g->request, NULL, notices);
-    if (g->request.model) {
-        info =
-            strchr(g->request.model, '/') ? NULL : library_find(g->folders, g->request.model, NULL);
-        if (!info) {
-            const char *hash = metadata_get(m, "Model hash");
-
-            g_ptr_array_add(notices, g_strdup_printf("Made with “%s”%s%s%s, which you don't have.",
-                                                     g->request.model, hash ? " (hash " : "",
-                                                     hash ? hash : "", hash ? ")" : ""));
-            g_clear_pointer(&g->request.model, g_free);
-        }
-        model_info_free(info);
-    }
+    hash = metadata_get(m, "Model hash");
+    if (g->request.model)
+        *model = g_strdup_printf("%s\n%s", g->request.model, hash ? hash : "");
+    g_clear_pointer(&g->request.model, g_free);
     for (guint i = 0; i < notices->len; i++)
         cli_fail(0, "%s", (char *)notices->pdata[i]);
     metadata_free(m);
     return true;
+}
+
+/* A name from a picture is looked up in the library and never opened as a path. */
+static void choose_model(struct generate *g, const char *from)
+{
+    g_auto(GStrv) parts = from ? g_strsplit(from, "\n", 2) : NULL;
+    struct model_info *info;
+
+    if (!parts || g->request.model)
+        return;
+    info = strchr(parts[0], '/') ? NULL : library_find(g->folders, parts[0], NULL);
+    if (info)
+        g->request.model = g_strdup(parts[0]);
+    else
+        cli_fail(0, "Made with “%s”%s%s%s, which you don't have.", parts[0],
+                 *parts[1] ? " (hash " : "", parts[1], *parts[1] ? ")" : "");
+    model_info_free(info);
 }
 
 /* What the settings are, before an engine is made for them. */
@@ -436,8 +445,11 @@ int cli_generate(int argc, char **argv)
     };
     int status = CLI_DONE;
     const char *from = find_from(argc, argv);
+    g_autofree char *model = NULL;
 
-    if ((!from || take_from(&g, from, &status)) && cli_parse(&command, argc, argv, &status)) {
+    if ((!from || take_from(&g, from, &model, &status)) &&
+        cli_parse(&command, argc, argv, &status)) {
+        choose_model(&g, model);
         if (rest[0] && !r->prompt)
             r->prompt = g_strdup(rest[0]);
         if (!r->prompt)

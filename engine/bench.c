@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "compute/bench.h"
 #include "engine/decode.h"
 #include "engine/denoise.h"
 #include "engine/device.h"
@@ -227,6 +228,41 @@ static bool bench_text(struct bench *b, struct model *model, const char *shape, 
     return ok;
 }
 
+/* ---- the machine ---- */
+
+static void report_rate(struct bench *b, const char *name, double gflops)
+{
+    struct bench_row row = {.name = name, .seconds = 1, .flops = gflops * 1e9, .peak = b->peak};
+
+    if (gflops > 0)
+        b->fn(&row, b->user);
+}
+
+/* What plain primitives reach, which the networks are then measured against. A device without
+ * oneDNN is measured by its own convolution. */
+static bool bench_peak(struct bench *b, GError **error)
+{
+    struct bench_onednn onednn = {0};
+    struct bench_rates rates = {0};
+
+    if (strcmp(b->backend->class->name, "cpu") == 0) {
+        bench_onednn(b->backend->precision, b->options->threads, &onednn, NULL);
+        b->peak = MAX(onednn.linear, onednn.conv) * 1e9;
+        report_rate(b, "peak: oneDNN's large matrix products", onednn.linear);
+        report_rate(b, "peak: oneDNN's large convolutions", onednn.conv);
+    }
+    if (b->peak > 0 && !wanted(b, "op: "))
+        return true;
+    if (!bench_backend(b->backend, &rates, b->options->cancel, error))
+        return false;
+    if (b->peak <= 0)
+        b->peak = MAX(rates.linear, rates.conv) * 1e9;
+    report_rate(b, "op: linear 4096 x 320 x 2560", rates.linear);
+    report_rate(b, "op: conv2d 3x3, 64 x 64, 320", rates.conv);
+    report_rate(b, "op: attention, 4096 positions, 8 heads", rates.attention);
+    return true;
+}
+
 /* ---- all of it ---- */
 
 bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user, GError **error)
@@ -237,7 +273,8 @@ bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user,
     bool ok;
 
     b.backend = device_open(options->device, options->precision, options->threads, &problem);
-    ok = b.backend && (model = random_model_create("sd15", 1, &problem)) &&
+    ok = b.backend && bench_peak(&b, &problem) &&
+         (model = random_model_create("sd15", 1, &problem)) &&
          bench_text(&b, model, "SD 1.5", &problem) && bench_unet(&b, model, "SD 1.5", &problem) &&
          bench_vae(&b, model, "SD 1.5", &problem);
     model_close(model);

@@ -16,13 +16,12 @@ static bool fail(GError **error, const char *sentence)
     return false;
 }
 
-/* False when this device can't compute in that precision. */
-static bool parse_precision(const char *text, bool gpu, enum dtype *dtype, GError **error)
+/* False when this device can't compute in that precision. `best` is what "auto" means. */
+static bool parse_precision(const char *text, bool gpu, enum dtype best, enum dtype *dtype,
+                            GError **error)
 {
-    bool automatic = !text || strcmp(text, "auto") == 0;
-
-    if (automatic)
-        *dtype = gpu ? DTYPE_F16 : cpu_has_bf16() ? DTYPE_BF16 : DTYPE_F32;
+    if (!text || strcmp(text, "auto") == 0)
+        *dtype = best;
     else if (strcmp(text, "f32") == 0)
         *dtype = DTYPE_F32;
     else if (strcmp(text, "bf16") == 0 && !gpu)
@@ -39,17 +38,26 @@ static struct backend *open_cpu(const char *precision, int threads, GError **err
 {
     enum dtype dtype;
 
-    return parse_precision(precision, false, &dtype, error)
+    return parse_precision(precision, false, cpu_has_bf16() ? DTYPE_BF16 : DTYPE_F32, &dtype, error)
                ? cpu_backend_create(dtype, threads, error)
                : NULL;
 }
 
 #ifdef FIGMENT_HAVE_VULKAN
+/* Whether the device (a number, or NULL for the first) computes in f16. */
+static bool has_f16(const char *device)
+{
+    g_autoptr(GArray) devices = vulkan_devices(NULL);
+    guint64 i = device ? g_ascii_strtoull(device, NULL, 10) : 0;
+
+    return devices && i < devices->len && g_array_index(devices, struct vulkan_device_info, i).f16;
+}
+
 static struct backend *open_vulkan(const char *device, const char *precision, GError **error)
 {
     enum dtype dtype;
 
-    return parse_precision(precision, true, &dtype, error)
+    return parse_precision(precision, true, has_f16(device) ? DTYPE_F16 : DTYPE_F32, &dtype, error)
                ? vulkan_backend_create(device, dtype, error)
                : NULL;
 }

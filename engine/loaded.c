@@ -1,5 +1,7 @@
 #include "engine/loaded.h"
 
+#include <gio/gio.h>
+
 #include "engine/engine.h"
 #include "weights/config.h"
 
@@ -69,6 +71,42 @@ struct loaded *loaded_create(struct backend *backend, const struct model_info *i
     if (info->folder)
         read_preview(&l->preview, info->path);
     return l;
+}
+
+/* Sides in cells of the latent that is decoded, and of its patches of one value: a patch is wide
+ * enough for the decoder to show its colour in the middle. */
+#define FIT_SIDE 16
+#define FIT_PATCH 4
+
+bool loaded_fit_preview(struct loaded *l, const int *cancel, GError **error)
+{
+    float latent[FIT_SIDE * FIT_SIDE * PREVIEW_CHANNELS];
+    int factor = vae_factor(&l->vae), side = FIT_SIDE * factor;
+    g_autofree float *picture = g_new(float, (gsize)side *side * 3);
+    g_autoptr(GRand) random = g_rand_new_with_seed(1);
+    GError *problem = NULL;
+
+    if (l->preview.fitted || l->model->family != MODEL_OTHER)
+        return true;
+    for (int y = 0; y < FIT_SIDE; y++)
+        for (int x = 0; x < FIT_SIDE; x++)
+            for (int c = 0; c < PREVIEW_CHANNELS; c++) {
+                int corner = (y / FIT_PATCH * FIT_PATCH * FIT_SIDE + x / FIT_PATCH * FIT_PATCH);
+                bool first = y % FIT_PATCH == 0 && x % FIT_PATCH == 0;
+
+                latent[(y * FIT_SIDE + x) * PREVIEW_CHANNELS + c] =
+                    first ? (float)g_rand_double_range(random, -1.7, 1.7) /* of variance 1 */
+                          : latent[corner * PREVIEW_CHANNELS + c];
+            }
+    if (decoder_decode(l->decoder, latent, FIT_SIDE, FIT_SIDE, picture, cancel, &problem))
+        preview_fit(&l->preview, latent, FIT_SIDE, FIT_SIDE, picture, factor);
+    l->preview.fitted = false; /* the first real picture makes a better one */
+    if (g_error_matches(problem, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        g_propagate_error(error, problem);
+        return false;
+    }
+    g_clear_error(&problem); /* the real decoding will say it again */
+    return true;
 }
 
 void loaded_destroy(struct loaded *l)

@@ -24,4 +24,7 @@ struct loaded {
 /* Reads headers and configurations, binds all parameters. Fails with a sentence. */
 struct loaded *loaded_create(struct backend *backend, const struct model_info *info,
                              GError **error);
+/* Makes a preview's matrix for a model of no known family, from one small decoded latent. False
+ * only when it was cancelled. */
+bool loaded_fit_preview(struct loaded *l, const int *cancel, GError **error);
 void loaded_destroy(struct loaded *l); /* takes NULL */

@@ -171,7 +171,8 @@ static bool load(struct job_run *run, GError **error)
     tell(run, (struct event){.type = EVENT_LOADING, .text = run->info->name});
     pipeline_unload(p);
     p->loaded = loaded_create(p->backend, run->info, error);
-    return p->loaded != NULL;
+    return p->loaded && (run->settings.request.preview_every < 0 ||
+                         loaded_fit_preview(p->loaded, run->context->cancel, error));
 }
 
 /* ---- before the first picture ---- */
