@@ -310,7 +310,8 @@ static void test_init(void)
 int main(void)
 {
     run_init(&run);
-    engine = engine_create(NULL, run_event, &run);
+    /* One thread: the model is tiny, and tests run side by side. */
+    engine = engine_create(&(struct engine_options){.threads = 1}, run_event, &run);
     test_events();
     test_same();
     test_batch();

@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     struct engine *engine;
 
     run_init(&run);
-    engine = engine_create(NULL, run_event, &run);
+    engine = engine_create(&(struct engine_options){.threads = 1}, run_event, &run);
     CHECK(w && folder, "the golden file is not there");
     for (gsize i = 0; w && i < G_N_ELEMENTS(samplers); i++)
         test_sampler(engine, &run, w, samplers[i], device, precision, folder);

@@ -1,0 +1,86 @@
+#!/bin/bash
+# What the command line does when all is well. Arguments: the program.
+. tests/cli/lib.sh
+cd "$work" || exit 2
+
+check "a picture" tiny --output a.png >a.out
+check "its path on stdout" test "$(cat a.out)" = a.png
+check "the same again" tiny --output b.png >/dev/null
+check "byte for byte" cmp -s a.png b.png
+check "exact names are replaced" tiny --output a.png --steps 3 >/dev/null
+check "another picture" bash -c '! cmp -s a.png b.png'
+check "a batch in a pattern" tiny --batch 3 --output "out/[prompt_words]-[seed].png" >batch.out
+check "three files" test "$(ls out | tr '\n' ' ')" = "a red apple-3.png a red apple-4.png a red apple-5.png "
+check "the first is the single one" cmp -s b.png "out/a red apple-3.png"
+check "a batch in a file name" tiny --batch 2 --output n.png >/dev/null
+check "n.png and n-2.png" test -f n.png -a -f n-2.png
+check "JPEG" tiny --output j.jpg >/dev/null
+check "a JPEG file" test "$(head -c 2 j.jpg | od -An -tx1 | tr -d ' ')" = ffd8
+check "the JPEG's settings" bash -c "\"$figment\" read j.jpg | grep -q '^Seed: 3$'"
+check "without metadata" tiny --output bare.png --no-metadata >/dev/null
+expect 2 "“bare.png” carries no settings." read bare.png
+check "a folder" tiny --output out/ >/dev/null
+check "its number" test -f out/00000-3.png
+
+"$figment" read b.png >read.out
+check "prompt" grep -qx "Prompt: a red apple" read.out
+check "sampler" grep -qx "Sampler: DPM++ 2M" read.out
+check "size" grep -qx "Size: 64x64" read.out
+check "as JSON" bash -c "\"$figment\" read b.png --json | python3 -c 'import json,sys; d=json.load(sys.stdin); assert d[\"settings\"][\"Seed\"]==\"3\"'"
+
+# Settings of a picture, then of another option.
+check "--from" "$figment" generate --from b.png --model "$model" --device cpu --precision f32 --threads 1 --output c.png >/dev/null
+check "gives the picture again" cmp -s b.png c.png
+check "--from, another seed" "$figment" generate --seed 9 --from b.png --model "$model" --device cpu --precision f32 --threads 1 --output c.png >/dev/null
+check "has the last word" bash -c "\"$figment\" read c.png | grep -qx 'Seed: 9'"
+mkdir -p data/figment/models && ln -s "$model" data/figment/models/my-model
+check "a model by its name" "$figment" generate --prompt x --model my-model --steps 1 --device cpu --threads 1 --output m.png >/dev/null
+expect 2 "There is no model “my-modle”; did you mean “my-model”?" generate --prompt x --model my-modle
+check "listed" bash -c "\"$figment\" models | grep -q '^my-model '"
+check "as JSON" bash -c "\"$figment\" models --json | python3 -c 'import json,sys; json.load(sys.stdin)'"
+check "devices" bash -c "\"$figment\" devices | grep -q '^[* ] cpu'"
+check "inspect" bash -c "\"$figment\" inspect \"$model\" | grep -q text_encoder"
+check "inspect a file" bash -c "\"$figment\" inspect \"$model/text_encoder/model.safetensors\" --tensors | grep -q token_embedding.weight"
+
+tiny --json --output e.png >events
+check "every line is JSON, the events in order" python3 - events <<'PY'
+import json, sys
+events = [json.loads(line) for line in open(sys.argv[1])]
+names = [e["event"] for e in events]
+assert names == ["loading", "encoding", "step", "preview", "step", "preview", "decoding", "saving", "picture", "done"], names
+picture = events[-2]
+assert picture["path"] == "e.png" and picture["seed"] == "3" and picture["width"] == 64, picture
+assert events[2]["step"] == 1 and events[2]["steps"] == 2, events[2]
+assert picture["parameters"].startswith("a red apple\nSteps: 2, "), picture
+PY
+tiny --json --output e.png --sampler Euler --size 64x64 --steps 1000 >events 2>/dev/null
+check "bad input tells no JSON" test ! -s events
+tiny --dump d --output d.png >/dev/null
+check "--dump" test -s d/text.npy -a -s d/uncond.npy -a -s d/latent_000.npy -a -s d/latent_002.npy -a -s d/image.npy
+check "the start is the noise of the seed" python3 - <<'PY'
+import struct
+def read(path):
+    data = open(path, "rb").read()
+    size, = struct.unpack("<H", data[8:10])
+    return data[10:10 + size], data[10 + size:]
+header, values = read("d/latent_000.npy")
+assert b"'shape': (1, 4, 8, 8,)" in header, header
+PY
+tiny --dump-tape --output t.png >tape
+check "--dump-tape" grep -q "conv2d" tape
+
+# Noise from a file: that of the seed gives the seed's picture (DDIM starts from it as it is).
+tiny --sampler DDIM --dump d2 --output ddim.png >/dev/null
+check "--noise" tiny --sampler DDIM --noise d2/latent_000.npy --output noise.png >/dev/null
+check "the same picture" cmp -s ddim.png noise.png
+
+# Ctrl-C: ends soon, says so, leaves nothing.
+tiny --steps 500 --size 1024x1024 --output stop.png >/dev/null 2>stop.err &
+pid=$!
+sleep 1
+kill -INT $pid
+wait $pid
+check "stopped" test $? = 130
+check "says so" grep -qx "figment: Stopped." stop.err
+check "no picture" test ! -e stop.png
+finish
