@@ -128,7 +128,7 @@ struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k, 
         tape_fail(t, "%s: q %s, k %s and v %s do not fit", op, shape(q), shape(k), shape(v));
         return placeholder(t, 3, q);
     }
-    if (params.heads < 1 || q->dims[2] % params.heads != 0) {
+    if (params.heads < 1 || q->dims[2] % params.heads != 0 || !(params.scale >= 0)) {
         tape_fail(t, "%s: %s cannot be split into %d heads", op, shape(q), params.heads);
         return placeholder(t, 3, q);
     }

@@ -18,6 +18,7 @@ struct attention {
     const void *q, *k, *v;
     void *out;
     float *packed_keys, *packed_values, *threads;
+    bool pairs; /* BF16 all the way: see struct attention_tile */
     size_t thread_floats;
     int64_t packs, tiles; /* a head */
 };
@@ -41,7 +42,7 @@ static void shape_of(const struct step *step, struct attention *a)
     a->channels = (size_t)n->in[0]->dims[2];
     a->size = a->channels / (size_t)a->heads;
     a->padded_size = rounded_up(a->size, 16);
-    a->thread_floats = ATTENTION_ROWS * (a->size + a->padded_size + ATTENTION_KEYS + 4);
+    a->thread_floats = ATTENTION_ROWS * (a->size + a->padded_size) + ATTENTION_SCRATCH;
     a->thread_floats = rounded_up(a->thread_floats + rounded_up(a->size, 16), 16);
     a->packs = (a->keys + PACK_KEYS - 1) / PACK_KEYS;
     a->tiles = (a->queries + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
@@ -52,6 +53,36 @@ static size_t packed_floats(const struct attention *a)
     return (size_t)(a->batch * a->heads * a->padded_keys);
 }
 
+/* Two BF16 of one lane. */
+static uint32_t pair(const uint16_t *low, const uint16_t *high)
+{
+    return (low ? *low : 0u) | (high ? (uint32_t)*high : 0u) << 16;
+}
+
+/* Pairs along the head for keys, pairs of keys for values. */
+static void pack_pairs(const struct attention *a, size_t batch, size_t head, int64_t first,
+                       uint32_t *keys, uint32_t *values)
+{
+    size_t items = (a->size + 1) / 2;
+    for (int64_t key = first; key < MIN(first + PACK_KEYS, a->padded_keys); key++) {
+        size_t element = (batch * (size_t)a->keys + (size_t)key) * a->channels + head * a->size;
+        const uint16_t *k = key < a->keys ? (const uint16_t *)a->k + element : NULL;
+        uint32_t *column = keys + (size_t)(key / ATTENTION_PANEL * ATTENTION_PANEL) * items +
+                           key % ATTENTION_PANEL;
+        for (size_t i = 0; i < items; i++)
+            column[i * ATTENTION_PANEL] =
+                k ? pair(k + 2 * i, 2 * i + 1 < a->size ? k + 2 * i + 1 : NULL) : 0;
+        if (key % 2)
+            continue;
+        const uint16_t *v = key < a->keys ? (const uint16_t *)a->v + element : NULL;
+        const uint16_t *next = key + 1 < a->keys ? v + a->channels : NULL;
+        uint32_t *row = values + (size_t)(key / 2) * a->padded_size;
+        for (size_t i = 0; i < a->size; i++)
+            row[i] = v ? pair(v + i, next ? next + i : NULL) : 0;
+        memset(row + a->size, 0, (a->padded_size - a->size) * sizeof *row);
+    }
+}
+
 static void pack_chunk(void *data, size_t index, int thread)
 {
     const struct attention *a = (const struct attention *)data;
@@ -60,6 +91,10 @@ static void pack_chunk(void *data, size_t index, int thread)
     size_t batch = head_index / (size_t)a->heads, head = head_index % (size_t)a->heads;
     float *keys = a->packed_keys + head_index * (size_t)a->padded_keys * a->size;
     float *values = a->packed_values + head_index * (size_t)a->padded_keys * a->padded_size;
+    if (a->pairs) {
+        pack_pairs(a, batch, head, first, (uint32_t *)(void *)keys, (uint32_t *)(void *)values);
+        return;
+    }
     float *row = a->threads + (size_t)thread * a->thread_floats;
     for (int64_t key = first; key < MIN(first + PACK_KEYS, a->padded_keys); key++) {
         float *column = keys + (size_t)(key / ATTENTION_PANEL * ATTENTION_PANEL) * a->size +
@@ -96,21 +131,33 @@ static void tile_chunk(void *data, size_t index, int thread)
     size_t base = (batch * (size_t)a->queries + (size_t)first) * a->channels + head * a->size;
     memset(queries, 0, ATTENTION_ROWS * a->size * sizeof *queries);
     for (int64_t r = 0; r < rows; r++) {
-        const float *x =
-            row_read(a->cpu, a->q_type, a->q, base + (size_t)r * a->channels, a->size, row);
-        a->cpu->kernels->scale(x, params->scale * 1.44269504088896341f,
-                               queries + (size_t)r * a->size, a->size);
+        size_t element = base + (size_t)r * a->channels;
+        if (a->pairs) {
+            /* Pairs are already neighbours; the half of an odd last one stays 0. */
+            memcpy((uint32_t *)(void *)queries + (size_t)r * ((a->size + 1) / 2),
+                   (const uint16_t *)a->q + element, a->size * sizeof(uint16_t));
+            continue;
+        }
+        float *to = queries + (size_t)r * a->size;
+        const float *x = row_read(a->cpu, a->q_type, a->q, element, a->size, to);
+        if (x != to)
+            memcpy(to, x, a->size * sizeof *to);
     }
     struct attention_tile tile = {
         .keys = a->packed_keys + head_index * (size_t)a->padded_keys * a->size,
         .values = a->packed_values + head_index * (size_t)a->padded_keys * a->padded_size,
         .queries = queries,
         .out = out,
+        .scale = params->scale * 1.44269504088896341f,
         .size = (int)a->size,
         .key_count = a->keys,
         .first_causal = params->causal ? first : -1,
     };
-    a->cpu->kernels->attention(&tile, out + ATTENTION_ROWS * a->padded_size);
+    float *scratch = out + ATTENTION_ROWS * a->padded_size;
+    if (a->pairs)
+        a->cpu->kernels->attention_bf16(&tile, scratch);
+    else
+        a->cpu->kernels->attention(&tile, scratch);
     for (int64_t r = 0; r < rows; r++) {
         size_t element = base + (size_t)r * a->channels;
         const float *x = out + (size_t)r * a->padded_size;
@@ -134,6 +181,8 @@ static bool attention_run(struct step *step, const int *cancel, GError **error)
     a.k_type = step_store(step, n->in[1]);
     a.v_type = step_store(step, n->in[2]);
     a.out_type = step_store(step, n->out);
+    a.pairs =
+        a.cpu->pairs && a.q_type == DTYPE_BF16 && a.k_type == DTYPE_BF16 && a.v_type == DTYPE_BF16;
     a.packed_keys = (float *)step_scratch(step);
     a.packed_values = a.packed_keys + rounded_up(packed_floats(&a) * a.size, 16);
     a.threads = a.packed_values + rounded_up(packed_floats(&a) * a.padded_size, 16);

@@ -306,6 +306,8 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     cpu->threads = threads;
     cpu->native_bf16 = dnn_has_bf16();
     cpu->direct = use_direct(cpu->kernels);
+    /* Tests walk this path on every machine. */
+    cpu->pairs = cpu->kernels->fast_bf16 || g_getenv("FIGMENT_CPU_PAIRS") != NULL;
     if (cpu->direct)
         cpu->class.fuse |= FUSE_GEGLU | FUSE_NORM_INPUT | FUSE_UPSAMPLE;
     cpu->packed = cpu_packed_table();

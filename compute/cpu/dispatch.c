@@ -2,7 +2,7 @@
 
 static bool allowed(const char *isa)
 {
-    static const char *const order[] = {"plain", "avx2", "avx512"};
+    static const char *const order[] = {"plain", "avx2", "avx512", "avx512bf16"};
     const char *limit = g_getenv("FIGMENT_CPU_ISA");
     if (!limit)
         return true;
@@ -21,8 +21,10 @@ const struct kernels *kernels_choose(void)
     __builtin_cpu_init();
     if (allowed("avx512") && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        return &kernels_avx512;
+        __builtin_cpu_supports("avx512dq")) {
+        bool bf16 = allowed("avx512bf16") && __builtin_cpu_supports("avx512bf16");
+        return bf16 ? &kernels_avx512bf16 : &kernels_avx512;
+    }
     if (allowed("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &kernels_avx2;
 #endif

@@ -154,4 +154,8 @@ const struct kernels KERNELS = {
     .moments = moments,
     .affine = affine,
     .attention = KERNELS_ATTENTION,
+    .attention_bf16 = KERNELS_ATTENTION_BF16,
+#ifdef __AVX512BF16__
+    .fast_bf16 = true,
+#endif
 };

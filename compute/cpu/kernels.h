@@ -1,19 +1,25 @@
 /*
- * The loops oneDNN lacks, compiled once per instruction set (AVX-512, AVX2 with FMA, plain) and
- * chosen at run time. All work on F32 rows; callers convert BF16 on the way. NaN and infinity go
- * through every one of them. Pure functions, any thread. Sums run in a fixed order, so results do
+ * The loops oneDNN lacks, compiled once per instruction set (AVX-512 with and
+ * without BF16, AVX2 with FMA, plain) and chosen at run time. All work on F32
+ * rows; callers convert BF16 on the way. NaN and infinity go through every one
+ * of them. Pure functions, any thread. Sums run in a fixed order, so results do
  * not depend on the number of threads.
  */
 #pragma once
 
 #include "compute/op.h"
 
-/* One block of queries of one head against all its keys (flash attention: no score matrix). */
+/* One block of queries of one head against all its keys (flash attention: no
+ * score matrix). */
 struct attention_tile {
-    const float *keys;    /* packed by pack_keys(): [key panel][size][panel] */
-    const float *values;  /* packed by pack_values(): [key][padded size] */
-    const float *queries; /* [ATTENTION_ROWS][size], times scale * log2(e); unused rows are 0 */
+    /* An item is an F32, or a pair of BF16 that are neighbours in the sum (the
+     * second 0 where there is none): `items` and key pairs are half of size and
+     * keys then. */
+    const void *keys;     /* [key panel][items][ATTENTION_PANEL] */
+    const void *values;   /* [key or pair of keys][padded size] */
+    const void *queries;  /* [ATTENTION_ROWS][items]; unused rows are 0 */
     float *out;           /* [ATTENTION_ROWS][padded size] */
+    float scale;          /* of the scores, times log2(e) */
     int size;             /* of a head */
     int64_t key_count;    /* keys at and after it do not exist */
     int64_t first_causal; /* row r sees keys 0 .. first_causal + r; -1 = all */
@@ -22,11 +28,13 @@ struct attention_tile {
 enum {
     ATTENTION_ROWS = 48,  /* queries a tile */
     ATTENTION_KEYS = 96,  /* keys a step; a multiple of every panel */
-    ATTENTION_PANEL = 32, /* keys side by side in packed keys; padded size is a multiple of 16 */
+    ATTENTION_PANEL = 32, /* keys side by side in packed keys; padded size is a
+                             multiple of 16 */
+    ATTENTION_SCRATCH = ATTENTION_ROWS * (ATTENTION_KEYS + ATTENTION_KEYS / 2 + 3),
 };
 
-/* A run of the sum that a product is: consecutive elements of the left side, from offset a, against
- * consecutive rows of a panel of weights, from row w. */
+/* A run of the sum that a product is: consecutive elements of the left side,
+ * from offset a, against consecutive rows of a panel of weights, from row w. */
 struct product_piece {
     size_t a, w, depth;
 };
@@ -34,8 +42,8 @@ struct product_piece {
 struct kernels {
     const char *name;
     int panel; /* columns of a panel of weights */
-    /* c[rows][panel] += a * w over all pieces; lda, ldc: elements between rows. w is a panel
-     * [depth][panel], F32 or BF16. */
+    /* c[rows][panel] += a * w over all pieces; lda, ldc: elements between rows. w
+     * is a panel [depth][panel], F32 or BF16. */
     void (*product)(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
                     size_t count, const void *w, bool bf16, float *c, size_t ldc);
     void (*from_bf16)(const uint16_t *x, float *y, size_t n);
@@ -53,11 +61,14 @@ struct kernels {
     /* y = x * factor + offset by channel, then silu. */
     void (*affine)(const float *x, const float *factor, const float *offset, bool silu, float *y,
                    size_t channels);
-    /* One row of scratch: ATTENTION_ROWS * ATTENTION_KEYS + 4 * ATTENTION_ROWS floats. */
+    /* Scratch: ATTENTION_SCRATCH floats. */
     void (*attention)(const struct attention_tile *tile, float *scratch);
+    void (*attention_bf16)(const struct attention_tile *tile, float *scratch);
+    bool fast_bf16; /* attention_bf16 is faster than attention */
 };
 
-extern const struct kernels kernels_plain, kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_plain, kernels_avx2, kernels_avx512, kernels_avx512bf16;
 
-/* The best for this CPU. FIGMENT_CPU_ISA=plain|avx2|avx512 asks for less (tests). */
+/* The best for this CPU. FIGMENT_CPU_ISA=plain|avx2|avx512|avx512bf16 asks for
+ * less (tests). */
 const struct kernels *kernels_choose(void);

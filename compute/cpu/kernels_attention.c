@@ -1,19 +1,46 @@
 /*
- * Flash attention over one tile of queries (Dao et al. 2022): scores of ATTENTION_ROWS queries
- * against ATTENTION_KEYS keys at a time, a running maximum and sum per row, and the output rescaled
- * when the maximum grows. Compiled once per instruction set; see kernels.h.
+ * Flash attention over one tile of queries (Dao et al. 2022): scores of
+ * ATTENTION_ROWS queries against ATTENTION_KEYS keys at a time, a running
+ * maximum and sum per row, and the output rescaled when the maximum grows.
+ * Compiled once per instruction set, and once more with ATTENTION_PAIRS for
+ * BF16: there an item is two neighbours of the sum in one lane, the products
+ * are BF16 and the sums F32; see kernels.h.
  */
 #include "compute/cpu/kernels_private.h"
 #include "compute/cpu/vector.h"
 
 #include <math.h>
 
+#ifdef ATTENTION_PAIRS
+#define NAME KERNELS_ATTENTION_BF16
+#define ITEMS(n) (((n) + 1) / 2)
+typedef uint32_t item;
+typedef vec_u32 vec_item;
+typedef uint32_t vec_item_unaligned __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
+
+INLINE vec multiply_add(vec sum, item x, vec_item y)
+{
+    return vec_dot_bf16(sum, x + (vec_u32){0}, y);
+}
+#else
+#define NAME KERNELS_ATTENTION
+#define ITEMS(n) (n)
+typedef float item;
+typedef vec vec_item;
+typedef vec_unaligned vec_item_unaligned;
+
+INLINE vec multiply_add(vec sum, item x, vec_item y)
+{
+    return sum + vec_splat(x) * y;
+}
+#endif
+
 /*
- * c[R][N vectors] = or += a[R][depth] * b[depth][N vectors]: R * N accumulators stay in registers.
- * R divides ATTENTION_ROWS.
+ * c[R][N vectors] = or += a[R][depth] * b[depth][N vectors]: R * N accumulators
+ * stay in registers. R divides ATTENTION_ROWS.
  */
 #define MICRO(R, N)                                                                                \
-    static void product_##R##_##N(size_t depth, const float *a, size_t lda, const float *b,        \
+    static void product_##R##_##N(size_t depth, const item *a, size_t lda, const item *b,          \
                                   size_t ldb, float *c, size_t ldc, bool accumulate)               \
     {                                                                                              \
         vec sum[R][N];                                                                             \
@@ -22,13 +49,13 @@
                 sum[r][i] =                                                                        \
                     accumulate ? vec_load(c + (size_t)r * ldc + (size_t)i * VECTOR) : (vec){0};    \
         for (size_t k = 0; k < depth; k++) {                                                       \
-            vec row[N];                                                                            \
+            vec_item row[N];                                                                       \
             for (int i = 0; i < N; i++)                                                            \
-                row[i] = vec_load(b + k * ldb + (size_t)i * VECTOR);                               \
+                row[i] = *(const vec_item_unaligned *)(b + k * ldb + (size_t)i * VECTOR);          \
             for (int r = 0; r < R; r++) {                                                          \
-                vec x = vec_splat(a[(size_t)r * lda + k]);                                         \
+                item x = a[(size_t)r * lda + k];                                                   \
                 for (int i = 0; i < N; i++)                                                        \
-                    sum[r][i] += x * row[i];                                                       \
+                    sum[r][i] = multiply_add(sum[r][i], x, row[i]);                                \
             }                                                                                      \
         }                                                                                          \
         for (int r = 0; r < R; r++)                                                                \
@@ -70,11 +97,11 @@ MICRO(2, 5)
 #define product_ROWS_5 product_2_5
 #endif
 
-typedef void product(size_t depth, const float *a, size_t lda, const float *b, size_t ldb, float *c,
+typedef void product(size_t depth, const item *a, size_t lda, const item *b, size_t ldb, float *c,
                      size_t ldc, bool accumulate);
 
 /* All rows of the tile against `vectors` columns. */
-static void product_columns(int vectors, size_t depth, const float *a, size_t lda, const float *b,
+static void product_columns(int vectors, size_t depth, const item *a, size_t lda, const item *b,
                             size_t ldb, float *c, size_t ldc, bool accumulate)
 {
     static const struct {
@@ -91,7 +118,8 @@ static void product_columns(int vectors, size_t depth, const float *a, size_t ld
         kinds[vectors].run(depth, a + r * lda, lda, b, ldb, c + r * ldc, ldc, accumulate);
 }
 
-/* How many vectors of columns to take of those left: whole groups of 5 or 4 keep registers full. */
+/* How many vectors of columns to take of those left: whole groups of 5 or 4
+ * keep registers full. */
 static int group_of(int left, int total)
 {
     int group = total % 5 == 0 ? 5 : 4;
@@ -100,32 +128,52 @@ static int group_of(int left, int total)
 
 static void scores(const struct attention_tile *tile, int64_t first, float *s)
 {
-    const size_t vectors = ATTENTION_PANEL / VECTOR;
+    const size_t vectors = ATTENTION_PANEL / VECTOR, depth = ITEMS((size_t)tile->size);
     for (int64_t key = first; key < first + ATTENTION_KEYS && key < tile->key_count;
          key += ATTENTION_PANEL) {
-        const float *panel = tile->keys + key * tile->size;
+        const item *panel = (const item *)tile->keys + (size_t)key * depth;
         for (size_t v = 0; v < vectors; v += 2)
-            product_columns(2, (size_t)tile->size, tile->queries, (size_t)tile->size,
-                            panel + v * VECTOR, ATTENTION_PANEL,
-                            s + (key - first) + (int64_t)(v * VECTOR), ATTENTION_KEYS, false);
+            product_columns(2, depth, (const item *)tile->queries, depth, panel + v * VECTOR,
+                            ATTENTION_PANEL, s + (key - first) + (int64_t)(v * VECTOR),
+                            ATTENTION_KEYS, false);
     }
 }
 
-/* Scores become weights in place; n is a multiple of 16. */
-static void soften(float *s, size_t n, float *maximum, float *sum, float *correction)
+#ifdef ATTENTION_PAIRS
+typedef uint16_t weight_item;
+
+INLINE void store_weights(uint16_t *to, vec e)
+{
+    vec_u32 bits = (vec_u32)e, nan = (vec_u32)(e != e);
+    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 | (nan & 0x7fc0);
+    *(vec_u16 *)to = __builtin_convertvector(bits, vec_u16);
+}
+#else
+typedef float weight_item;
+
+INLINE void store_weights(float *to, vec e)
+{
+    vec_store(to, e);
+}
+#endif
+
+/* Scores become weights, which may lie in their place; n is a multiple of 16.
+ */
+static void soften(const float *s, size_t n, float scale, weight_item *weights, float *maximum,
+                   float *sum, float *correction)
 {
     float before = *maximum, lanes[VECTOR];
-    vec most = vec_splat(before);
+    vec most = vec_splat(before), factor = vec_splat(scale);
     for (size_t i = 0; i < n; i += VECTOR)
-        most = vec_max(vec_load(s + i), most);
+        most = vec_max(vec_load(s + i) * factor, most);
     vec_store(lanes, most);
     float top = before;
     for (size_t k = 0; k < VECTOR; k++)
         top = lanes[k] > top ? lanes[k] : top;
     vec total = vec_splat(0);
     for (size_t i = 0; i < n; i += VECTOR) {
-        vec e = vec_exp2(vec_load(s + i) - top);
-        vec_store(s + i, e);
+        vec e = vec_exp2(vec_load(s + i) * factor - top);
+        store_weights(weights + i, e);
         total += e;
     }
     vec_store(lanes, total);
@@ -148,18 +196,23 @@ static void mask(const struct attention_tile *tile, int64_t first, size_t n, flo
     }
 }
 
-void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch)
+void NAME(const struct attention_tile *tile, float *scratch)
 {
     float *s = scratch, *maximum = s + ATTENTION_ROWS * ATTENTION_KEYS;
     float *sum = maximum + ATTENTION_ROWS, *correction = sum + ATTENTION_ROWS;
+    /* F32 weights take the place of their scores. */
+    weight_item *weights =
+        ITEMS(2) == 2 ? (weight_item *)s : (weight_item *)(correction + ATTENTION_ROWS);
     size_t padded = ((size_t)tile->size + 15) / 16 * 16;
-    /* Columns beyond the head's size are computed only where a vector crosses them. */
+    /* Columns beyond the head's size are computed only where a vector crosses
+     * them. */
     int vectors = (tile->size + VECTOR - 1) / VECTOR;
     int64_t end = tile->key_count;
     if (tile->first_causal >= 0 && tile->first_causal + ATTENTION_ROWS < end)
         end = tile->first_causal + ATTENTION_ROWS;
     for (size_t r = 0; r < ATTENTION_ROWS; r++) {
-        /* Finite: an infinite score less an infinite maximum would be NaN in a masked row. */
+        /* Finite: an infinite score less an infinite maximum would be NaN in a
+         * masked row. */
         maximum[r] = -3.0e38f;
         sum[r] = 0;
     }
@@ -171,7 +224,8 @@ void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch)
         if (first + (int64_t)rounded > tile->key_count || tile->first_causal >= 0)
             mask(tile, first, rounded, s);
         for (size_t r = 0; r < ATTENTION_ROWS; r++) {
-            soften(s + r * ATTENTION_KEYS, rounded, &maximum[r], &sum[r], &correction[r]);
+            soften(s + r * ATTENTION_KEYS, rounded, tile->scale, weights + r * ATTENTION_KEYS,
+                   &maximum[r], &sum[r], &correction[r]);
             float *out = tile->out + r * padded;
             if (correction[r] != 1.0f)
                 for (size_t i = 0; i < padded; i++)
@@ -179,9 +233,10 @@ void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch)
         }
         for (int v = 0; v < vectors;) {
             int group = group_of(vectors - v, vectors);
-            product_columns(group, keys, s, ATTENTION_KEYS,
-                            tile->values + (size_t)first * padded + (size_t)v * VECTOR, padded,
-                            tile->out + (size_t)v * VECTOR, padded, true);
+            const item *values = (const item *)tile->values + ITEMS((size_t)first) * padded;
+            product_columns(group, ITEMS(keys), (const item *)weights, ITEMS(ATTENTION_KEYS),
+                            values + (size_t)v * VECTOR, padded, tile->out + (size_t)v * VECTOR,
+                            padded, true);
             v += group;
         }
     }

@@ -1,4 +1,5 @@
-/* Names of the per-instruction-set symbols; KERNELS_ISA is set by the build (plain, avx2, avx512).
+/* Names of the per-instruction-set symbols; KERNELS_ISA is set by the build
+ * (plain, avx2, avx512).
  */
 #pragma once
 
@@ -10,9 +11,11 @@
 #define KERNELS_TEXT_OF(x) KERNELS_TEXT(x)
 #define KERNELS KERNELS_NAME_OF(kernels, KERNELS_ISA)
 #define KERNELS_ATTENTION KERNELS_NAME_OF(attention, KERNELS_ISA)
+#define KERNELS_ATTENTION_BF16 KERNELS_NAME_OF(attention_bf16, KERNELS_ISA)
 #define KERNELS_PRODUCT KERNELS_NAME_OF(product, KERNELS_ISA)
 #define KERNELS_NAME KERNELS_TEXT_OF(KERNELS_ISA)
 
 void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch);
+void KERNELS_ATTENTION_BF16(const struct attention_tile *tile, float *scratch);
 void KERNELS_PRODUCT(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
                      size_t count, const void *w, bool bf16, float *c, size_t ldc);

@@ -20,6 +20,7 @@ struct cpu {
     int threads;
     bool native_bf16; /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
     bool direct;      /* products by own loops (direct.c) instead of oneDNN (product.c) */
+    bool pairs;       /* attention multiplies BF16 */
     struct backend_class class; /* what fuses depends on direct */
     GHashTable *packed;         /* set of struct packed, by weight, revision and layout */
     GPtrArray *programs;

@@ -1,6 +1,7 @@
 /*
- * What the kernel files share: a vector as wide as the instruction set they are compiled for, and
- * elementary functions that the compiler vectorises. KERNELS names the set.
+ * What the kernel files share: a vector as wide as the instruction set they are
+ * compiled for, and elementary functions that the compiler vectorises. KERNELS
+ * names the set.
  */
 #pragma once
 
@@ -8,7 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
+#if defined(VECTOR) /* given: tests of a width that the machine lacks */
+#elif defined(__AVX512F__)
 #define VECTOR 16
 #elif defined(__AVX__)
 #define VECTOR 8
@@ -53,13 +55,27 @@ INLINE vec vec_max(vec x, vec y)
 {
 #if defined(__AVX512F__)
     return (vec)_mm512_max_ps((__m512)x, (__m512)y);
-#elif defined(__AVX__)
+#elif defined(__AVX__) && VECTOR == 8
     return (vec)_mm256_max_ps((__m256)x, (__m256)y);
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) && VECTOR == 4
     return (vec)_mm_max_ps((__m128)x, (__m128)y);
 #else
     vec_u32 larger = (vec_u32)(x > y);
     return (vec)(((vec_u32)x & larger) | ((vec_u32)y & ~larger));
+#endif
+}
+
+/*
+ * sum + the products of the pairs of BF16 in each lane of x and y, lower halves
+ * first. In hardware both products are added at once, and denormals are 0.
+ */
+INLINE vec vec_dot_bf16(vec sum, vec_u32 x, vec_u32 y)
+{
+#if defined(__AVX512BF16__)
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
+#else
+    sum += (vec)(x << 16) * (vec)(y << 16);
+    return sum + (vec)(x & 0xffff0000u) * (vec)(y & 0xffff0000u);
 #endif
 }
 
@@ -80,8 +96,8 @@ INLINE vec vec_exp2(vec x)
 }
 
 /*
- * 2^x to 2 ulp; 0 below -126, and 2^127.4 above that, never infinity. NaN stays NaN: every
- * comparison is written so that NaN takes the branch that keeps x.
+ * 2^x to 2 ulp; 0 below -126, and 2^127.4 above that, never infinity. NaN stays
+ * NaN: every comparison is written so that NaN takes the branch that keeps x.
  */
 INLINE float exp2_of(float x)
 {
@@ -123,8 +139,9 @@ INLINE float quick_gelu_of(float x)
 }
 
 /*
- * x * (1 + erf(x / sqrt 2)) / 2 with Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7); the
- * complement is computed directly, so that the negative tail keeps its digits.
+ * x * (1 + erf(x / sqrt 2)) / 2 with Abramowitz and Stegun 7.1.26 (absolute
+ * error 1.5e-7); the complement is computed directly, so that the negative tail
+ * keeps its digits.
  */
 INLINE float gelu_of(float x)
 {
