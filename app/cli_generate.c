@@ -156,7 +156,7 @@ static void json_event(const struct generate *g, const struct event *e)
         [EVENT_LOADING] = "loading", [EVENT_ENCODING] = "encoding",   [EVENT_STEP] = "step",
         [EVENT_PREVIEW] = "preview", [EVENT_DECODING] = "decoding",   [EVENT_SAVING] = "saving",
         [EVENT_PICTURE] = "picture", [EVENT_TAPE] = "tape",           [EVENT_DONE] = "done",
-        [EVENT_FAILED] = "failed",   [EVENT_CANCELLED] = "cancelled",
+        [EVENT_FAILED] = "failed",   [EVENT_CANCELLED] = "cancelled", [EVENT_NOTICE] = "notice",
     };
     json_t *o = json_pack("{s:s, s:i, s:i, s:i, s:f}", "event", names[e->type], "job", (int)e->job,
                           "picture", e->index, "batch", e->batch, "time", seconds_since(g->begun));
@@ -243,6 +243,10 @@ static void text_event(struct generate *g, const struct event *e)
     case EVENT_TAPE:
         close_line(g);
         fputs(e->text, stdout);
+        break;
+    case EVENT_NOTICE:
+        close_line(g);
+        fprintf(stderr, "figment: %s\n", e->text);
         break;
     case EVENT_FAILED:
         close_line(g);

@@ -217,7 +217,7 @@ static bool bench_text(struct bench *b, struct model *model, const char *shape, 
 
     if (!wanted(b, name))
         return true;
-    if (!(run.encoder = text_encoder_create(b->backend, model, error)))
+    if (!(run.encoder = text_encoder_create(b->backend, model, NULL, NULL, error)))
         return false;
     b->backend->bytes_peak = b->backend->bytes_now;
     ok = measure(b, run_text, &run, &seconds, error);

@@ -75,6 +75,11 @@ struct denoiser *denoiser_create(struct backend *backend, const struct unet *une
     return d;
 }
 
+void denoiser_forget(struct denoiser *d)
+{
+    g_ptr_array_set_size(d->runners, 0);
+}
+
 void denoiser_destroy(struct denoiser *d)
 {
     if (!d)

@@ -43,6 +43,8 @@ struct denoiser;
 
 struct denoiser *denoiser_create(struct backend *backend, const struct unet *unet);
 void denoiser_destroy(struct denoiser *d); /* takes NULL */
+/* Frees the tapes: for when parameters change. */
+void denoiser_forget(struct denoiser *d);
 
 /* Before the first step of a picture: its size in latent cells and its rows. */
 void denoiser_begin(struct denoiser *d, int height, int width, const struct sched_plan *plan);

@@ -45,6 +45,7 @@ enum event_type {
     EVENT_SAVING,   /* path is the name it will have if nobody else takes it */
     EVENT_PICTURE,  /* picture, settings, parameters; path (NULL when not saved) */
     EVENT_TAPE,     /* text: a network printed (request.dump_tape) */
+    EVENT_NOTICE,   /* text: something that was asked for and is not in the picture (an add-on) */
     EVENT_DONE,
     EVENT_FAILED, /* error */
     EVENT_CANCELLED,

@@ -39,7 +39,8 @@ static bool check(const struct loaded *l, GError **error)
     return false;
 }
 
-static bool bind(struct loaded *l, struct backend *backend, GError **error)
+static bool bind(struct loaded *l, struct backend *backend, struct inversions *inversions,
+                 GPtrArray *notices, GError **error)
 {
     struct model *m = l->model;
 
@@ -50,20 +51,22 @@ static bool bind(struct loaded *l, struct backend *backend, GError **error)
     }
     if (!unet_init(&l->unet, m->weights[MODEL_UNET], m->config[MODEL_UNET], error) ||
         !vae_init(&l->vae, m->weights[MODEL_VAE], m->config[MODEL_VAE], error) ||
-        !check(l, error) || !(l->text = text_encoder_create(backend, m, error)))
+        !check(l, error) ||
+        !(l->text = text_encoder_create(backend, m, inversions, notices, error)))
         return false;
     l->denoiser = denoiser_create(backend, &l->unet);
     l->decoder = decoder_create(backend, &l->vae);
     return true;
 }
 
-struct loaded *loaded_create(struct backend *backend, const struct model_info *info, GError **error)
+struct loaded *loaded_create(struct backend *backend, const struct model_info *info,
+                             struct inversions *inversions, GPtrArray *notices, GError **error)
 {
     struct loaded *l = g_new0(struct loaded, 1);
 
     l->path = g_strdup(info->path);
     l->model = model_open(info->path, error);
-    if (!l->model || !bind(l, backend, error)) {
+    if (!l->model || !bind(l, backend, inversions, notices, error)) {
         loaded_destroy(l);
         return NULL;
     }
@@ -107,6 +110,12 @@ bool loaded_fit_preview(struct loaded *l, const int *cancel, GError **error)
     }
     g_clear_error(&problem); /* the real decoding will say it again */
     return true;
+}
+
+void loaded_forget_tapes(struct loaded *l)
+{
+    text_encoder_forget(l->text);
+    denoiser_forget(l->denoiser);
 }
 
 void loaded_destroy(struct loaded *l)

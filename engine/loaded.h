@@ -21,9 +21,12 @@ struct loaded {
     struct preview preview;
 };
 
-/* Reads headers and configurations, binds all parameters. Fails with a sentence. */
+/* Reads headers and configurations, binds all parameters. `inversions` (NULL: none) must outlive
+ * it; see text.h for `notices`. Fails with a sentence. */
 struct loaded *loaded_create(struct backend *backend, const struct model_info *info,
-                             GError **error);
+                             struct inversions *inversions, GPtrArray *notices, GError **error);
+/* After parameters changed: tapes of the U-Net and the text encoders are compiled again. */
+void loaded_forget_tapes(struct loaded *l);
 /* Makes a preview's matrix for a model of no known family, from one small decoded latent. False
  * only when it was cancelled. */
 bool loaded_fit_preview(struct loaded *l, const int *cancel, GError **error);

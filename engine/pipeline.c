@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "engine/add_ons.h"
 #include "engine/device.h"
 #include "engine/dump.h"
 #include "engine/init.h"
@@ -31,6 +32,8 @@ struct pipeline {
     struct backend *backend;
     char *device, *precision; /* what the back end was opened for */
     struct loaded *loaded;
+    struct add_ons *add_ons;
+    GPtrArray *notices; /* char *, not told yet */
     struct hash hash;
 };
 
@@ -39,6 +42,7 @@ struct job_run {
     struct pipeline *p;
     const struct job_context *context;
     struct settings settings;
+    char *prompt; /* of the picture at hand: wildcards filled in */
     struct model_info *info;
     struct prompt_pair *prompts;
     struct sched_plan *plan;
@@ -103,6 +107,8 @@ struct pipeline *pipeline_create(char **folders, int threads)
 
     p->threads = threads;
     p->folders = g_strdupv(folders);
+    p->add_ons = add_ons_create(folders);
+    p->notices = g_ptr_array_new_with_free_func(g_free);
     return p;
 }
 
@@ -110,6 +116,7 @@ void pipeline_unload(struct pipeline *p)
 {
     hash_stop(&p->hash);
     g_clear_pointer(&p->loaded, loaded_destroy);
+    add_ons_forget_model(p->add_ons);
     if (p->backend)
         backend_forget_weights(p->backend);
 }
@@ -127,6 +134,8 @@ void pipeline_destroy(struct pipeline *p)
     if (!p)
         return;
     close_backend(p);
+    add_ons_destroy(p->add_ons);
+    g_ptr_array_unref(p->notices);
     g_strfreev(p->folders);
     g_free(p);
 }
@@ -170,7 +179,8 @@ static bool load(struct job_run *run, GError **error)
         return true;
     tell(run, (struct event){.type = EVENT_LOADING, .text = run->info->name});
     pipeline_unload(p);
-    p->loaded = loaded_create(p->backend, run->info, error);
+    p->loaded =
+        loaded_create(p->backend, run->info, add_ons_inversions(p->add_ons), p->notices, error);
     return p->loaded && (run->settings.request.preview_every < 0 ||
                          loaded_fit_preview(p->loaded, run->context->cancel, error));
 }
@@ -259,19 +269,48 @@ static bool check_size(const struct job_run *run, GError **error)
     return false;
 }
 
-static bool prepare(struct job_run *run, GError **error)
+static void tell_notices(struct job_run *run)
+{
+    GPtrArray *notices = run->p->notices;
+
+    for (guint i = 0; i < notices->len; i++)
+        tell(run, (struct event){.type = EVENT_NOTICE, .text = notices->pdata[i]});
+    g_ptr_array_set_size(notices, 0);
+}
+
+/* The prompt of picture run->index: wildcards filled in, add-ons applied, encoded. */
+static bool encode(struct job_run *run, GError **error)
 {
     struct pipeline *p = run->p;
     struct request *r = &run->settings.request;
+    g_autofree char *words = NULL;
+    bool changed, ok;
 
-    if (!load(run, error) || !check_size(run, error) || !make_plan(run, error) ||
-        !read_noise(run, error) || cancelled(run, error))
-        return false;
+    g_clear_pointer(&run->prompts, prompt_pair_free);
+    g_clear_pointer(&run->prompt, g_free);
     tell(run, (struct event){.type = EVENT_ENCODING});
-    run->prompts = text_encode(p->loaded->text, r->prompt, r->negative, r->clip_skip,
-                               run->plan->n_steps * sched_sampler_calls(run->plan->sampler),
-                               run->context->cancel, error);
-    return run->prompts && read_init(run, error);
+    run->prompt =
+        add_ons_expand(p->add_ons, r->prompt, r->seed + (uint64_t)run->index, p->notices, error);
+    if (!run->prompt)
+        return false;
+    words = add_ons_apply(p->add_ons, p->loaded->model, run->prompt, &changed, p->notices, error);
+    if (words && changed)
+        loaded_forget_tapes(p->loaded);
+    if (words && changed)
+        backend_forget_weights(p->backend); /* what was packed for the old values */
+    ok = words &&
+         (run->prompts = text_encode(p->loaded->text, words, r->negative, r->clip_skip,
+                                     run->plan->n_steps * sched_sampler_calls(run->plan->sampler),
+                                     run->context->cancel, error));
+    tell_notices(run);
+    return ok;
+}
+
+static bool prepare(struct job_run *run, GError **error)
+{
+    return load(run, error) && check_size(run, error) && make_plan(run, error) &&
+           read_noise(run, error) && !cancelled(run, error) && encode(run, error) &&
+           read_init(run, error);
 }
 
 /* ---- one picture ---- */
@@ -391,6 +430,7 @@ static bool make_picture(struct job_run *run, GError **error)
     bool ok;
 
     r.seed += (uint64_t)run->index;
+    r.prompt = run->prompt;
     latent_size(run, &s.height, &s.width);
     s.channels = PREVIEW_CHANNELS;
     count = (size_t)s.height * s.width * s.channels;
@@ -420,6 +460,13 @@ static void tell_tapes(struct job_run *run)
     tell(run, (struct event){.type = EVENT_TAPE, .text = text->str});
 }
 
+/* A prompt with wildcards is another one for each seed. */
+static bool encode_again(struct job_run *run, GError **error)
+{
+    return run->index == 0 || !add_ons_are_random(run->settings.request.prompt) ||
+           encode(run, error);
+}
+
 /* Prepares and makes the pictures from run->index on. */
 static bool run_from(struct job_run *run, GError **error)
 {
@@ -434,7 +481,7 @@ static bool run_from(struct job_run *run, GError **error)
         dump_texts(run->dump, &guidance);
     }
     for (; run->index < run->settings.request.batch; run->index++) {
-        if (cancelled(run, error) || !make_picture(run, error))
+        if (cancelled(run, error) || !encode_again(run, error) || !make_picture(run, error))
             return false;
         if (run->index == 0)
             tell_tapes(run);
@@ -445,6 +492,7 @@ static bool run_from(struct job_run *run, GError **error)
 static void forget_prepared(struct job_run *run)
 {
     g_clear_pointer(&run->prompts, prompt_pair_free);
+    g_clear_pointer(&run->prompt, g_free);
     g_clear_pointer(&run->plan, sched_plan_free);
     g_clear_pointer(&run->noise, g_free);
     g_clear_pointer(&run->init, g_free);

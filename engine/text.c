@@ -15,6 +15,7 @@
 struct encoder {
     struct clip clip;
     struct tokenizer *tokenizer;
+    struct inversion_finder *finder; /* NULL: no inversions */
     int32_t pad;
     struct clip_choice choice; /* what `tape` gives */
     bool pooled;               /* the U-Net wants this one's pooled output */
@@ -23,6 +24,7 @@ struct encoder {
 
 struct text_encoder {
     struct backend *backend;
+    GPtrArray *notices; /* about embeddings */
     struct encoder encoders[ENCODERS_MAX];
     int n;
     enum model_family family;
@@ -39,7 +41,8 @@ struct prompt_pair {
 
 /* ---- opening ---- */
 
-static bool open_encoder(struct encoder *e, struct model *m, enum model_part part, GError **error)
+static bool open_encoder(struct encoder *e, struct model *m, enum model_part part,
+                         struct inversions *inversions, GPtrArray *notices, GError **error)
 {
     int which = part == MODEL_TEXT_2;
     bool open_clip = which == 1 || m->family == MODEL_SD2;
@@ -53,15 +56,20 @@ static bool open_encoder(struct encoder *e, struct model *m, enum model_part par
         return false;
     e->pad = m->tokenizer[which] || !open_clip ? tokenizer_ids(e->tokenizer).pad : 0;
     e->pooled = which == 1;
+    if (inversions)
+        e->finder =
+            inversion_finder_create(inversions, e->tokenizer, which, e->clip.config.width, notices);
     return true;
 }
 
 struct text_encoder *text_encoder_create(struct backend *backend, struct model *model,
+                                         struct inversions *inversions, GPtrArray *notices,
                                          GError **error)
 {
     struct text_encoder *e = g_new0(struct text_encoder, 1);
 
     e->backend = backend;
+    e->notices = notices ? g_ptr_array_ref(notices) : NULL;
     e->family = model->family;
     e->two = model->weights[MODEL_TEXT_2] != NULL;
     e->kept =
@@ -69,7 +77,8 @@ struct text_encoder *text_encoder_create(struct backend *backend, struct model *
     for (int part = MODEL_TEXT; part <= MODEL_TEXT_2; part++) {
         if (!model->weights[part])
             continue;
-        if (!open_encoder(&e->encoders[e->n++], model, (enum model_part)part, error)) {
+        if (!open_encoder(&e->encoders[e->n++], model, (enum model_part)part, inversions, notices,
+                          error)) {
             text_encoder_destroy(e);
             return NULL;
         }
@@ -85,6 +94,7 @@ void text_encoder_forget(struct text_encoder *e)
 {
     for (int i = 0; i < e->n; i++)
         g_clear_pointer(&e->encoders[i].tape, tape_destroy);
+    g_hash_table_remove_all(e->kept);
 }
 
 void text_encoder_destroy(struct text_encoder *e)
@@ -94,9 +104,11 @@ void text_encoder_destroy(struct text_encoder *e)
     text_encoder_forget(e);
     for (int i = 0; i < e->n; i++) {
         clip_finish(&e->encoders[i].clip);
+        inversion_finder_destroy(e->encoders[i].finder);
         tokenizer_destroy(e->encoders[i].tokenizer);
     }
     g_hash_table_unref(e->kept);
+    g_clear_pointer(&e->notices, g_ptr_array_unref);
     g_free(e);
 }
 
@@ -145,9 +157,11 @@ static bool run_chunk(struct encoder *encoder, const struct chunk *chunk, float 
                       float *pooled, const int *cancel, GError **error)
 {
     g_autofree float *embedded = g_new(float, (gsize)CHUNK_LENGTH * encoder->clip.config.width);
+    struct clip_vectors vectors[CHUNK_WORDS];
+    size_t n = encoder->finder ? inversion_vectors(chunk, encoder->pooled, 0, vectors) : 0;
     int32_t end = chunk->end;
 
-    if (!clip_embed(&encoder->clip, chunk->ids, 1, CHUNK_LENGTH, NULL, 0, embedded, error))
+    if (!clip_embed(&encoder->clip, chunk->ids, 1, CHUNK_LENGTH, vectors, n, embedded, error))
         return false;
     tape_write(encoder->tape, "embedded", embedded);
     if (encoder->pooled)
@@ -187,9 +201,12 @@ static void cut(struct group *g)
         g->chunks[i] = g_new(GPtrArray *, n);
         for (guint t = 0; t < n; t++) {
             const struct prompt_text *text = g->schedule->pdata[t];
+            struct chunk_embeddings hooks = {0};
 
-            g->chunks[i][t] = chunk_prompt(encoder->tokenizer, text->text, PROMPT_A1111, NULL,
-                                           encoder->pad, NULL);
+            if (encoder->finder)
+                hooks = inversion_hooks(encoder->finder);
+            g->chunks[i][t] = chunk_prompt(encoder->tokenizer, text->text, PROMPT_A1111,
+                                           encoder->finder ? &hooks : NULL, encoder->pad, NULL);
             g->n_chunks = MAX(g->n_chunks, (int)g->chunks[i][t]->len);
         }
     }
@@ -207,6 +224,22 @@ static void cut(struct group *g)
     }
 }
 
+/* The text before `t` whose k-th chunk is the same to the encoder ([a|b] comes back to `a` every
+ * other step), or -1. */
+static int same_before(const struct group *g, int i, int k, size_t t)
+{
+    const struct chunk *chunk = g->chunks[i][t]->pdata[k];
+
+    for (size_t other = 0; other < t && !chunk->fixes->len; other++) {
+        const struct chunk *before = g->chunks[i][other]->pdata[k];
+
+        if (!before->fixes->len && before->end == chunk->end &&
+            memcmp(before->ids, chunk->ids, sizeof chunk->ids) == 0)
+            return (int)other;
+    }
+    return -1;
+}
+
 /* The k-th chunks of all texts through one encoder, into columns from `column` on. */
 static bool run_place(struct group *g, int i, int k, int column, GError **error)
 {
@@ -217,10 +250,17 @@ static bool run_place(struct group *g, int i, int k, int column, GError **error)
 
     for (size_t t = 0; t < n; t++) {
         const struct chunk *chunk = g->chunks[i][t]->pdata[k];
+        int same = same_before(g, i, k, t);
 
-        if (!run_chunk(encoder, chunk, z + t * CHUNK_LENGTH * c, k == 0 ? g->pooled[t] : NULL,
-                       g->cancel, error))
+        if (same >= 0) {
+            memcpy(z + t * CHUNK_LENGTH * c, z + (size_t)same * CHUNK_LENGTH * c,
+                   CHUNK_LENGTH * c * sizeof *z);
+            if (k == 0 && encoder->pooled && g->pooled[t])
+                memcpy(g->pooled[t], g->pooled[same], (size_t)g->pooled_width * sizeof *z);
+        } else if (!run_chunk(encoder, chunk, z + t * CHUNK_LENGTH * c,
+                              k == 0 ? g->pooled[t] : NULL, g->cancel, error)) {
             return false;
+        }
         memcpy(weights + t * CHUNK_LENGTH, chunk->weights, sizeof chunk->weights);
     }
     if (emphasis_needed(weights, n * CHUNK_LENGTH))
@@ -306,28 +346,6 @@ static GPtrArray *encode_schedule(struct text_encoder *e, const GPtrArray *sched
 
 /* ---- a prompt and its negative ---- */
 
-/* Without comments; fails when it asks for an add-on, rather than leaving it out silently. */
-static char *clean(const char *text, GError **error)
-{
-    g_autoptr(GPtrArray) networks =
-        g_ptr_array_new_with_free_func((GDestroyNotify)prompt_network_free);
-    g_autofree char *plain = NULL, *rest = NULL;
-
-    if (!prompt_check(text, error))
-        return NULL;
-    plain = prompt_strip_comments(text);
-    rest = prompt_take_networks(plain, networks);
-    if (networks->len) {
-        const struct prompt_network *first = networks->pdata[0];
-
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "<%s:%s> can't be applied by this version; take it out of the prompt.",
-                    first->kind, first->name);
-        return NULL;
-    }
-    return g_steal_pointer(&rest);
-}
-
 static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, int clip_skip,
                         const int *cancel, GError **error)
 {
@@ -352,12 +370,14 @@ static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, int clip_
 struct prompt_pair *text_encode(struct text_encoder *e, const char *prompt, const char *negative,
                                 int clip_skip, int steps, const int *cancel, GError **error)
 {
-    g_autofree char *text = clean(prompt, error), *without = text ? clean(negative, error) : NULL;
+    g_autofree char *text = NULL, *without = NULL;
     struct prompt_timeline timeline = {.steps = steps};
     struct prompt_pair *p;
 
-    if (!text || !without)
+    if (!prompt_check(prompt, error) || !prompt_check(negative, error))
         return NULL;
+    text = prompt_strip_comments(prompt);
+    without = prompt_strip_comments(negative);
     p = g_new0(struct prompt_pair, 1);
     p->parts = prompt_parts(text, timeline);
     p->negative = prompt_schedule(without, timeline);

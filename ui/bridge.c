@@ -147,7 +147,7 @@ static void on_event(const struct event *event, void *user)
         picture_clear(&mail->preview);
         mail->preview = picture_ref(event->picture);
         mail->preview_job = event->job;
-    } else if (event->type != EVENT_TAPE) {
+    } else if (event->type != EVENT_TAPE && event->type != EVENT_NOTICE) {
         mail->has_progress = true;
         mail->progress = (struct progress){
             .phase = phase_of(event->type),

@@ -254,10 +254,6 @@ static void test_failures(void)
     r.sampler = (char *)"Eulr";
     fails(&r, ENGINE_ERROR_INPUT, "There is no sampler 'Eulr'; did you mean 'Euler'?");
     r.sampler = NULL;
-    r.prompt = (char *)"an apple <lora:red:0.5>";
-    fails(&r, ENGINE_ERROR_INPUT,
-          "<lora:red> can't be applied by this version; take it out of the prompt.");
-    r.prompt = (char *)"a red apple";
     r.precision = (char *)"f16";
     fails(&r, ENGINE_ERROR_DEVICE, "The CPU computes in bf16 or f32, not in f16.");
     r.precision = (char *)"f32";

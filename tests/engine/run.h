@@ -14,10 +14,11 @@ struct run {
     unsigned job;
     bool over;
     enum event_type end;   /* DONE, FAILED, CANCELLED */
-    GString *order;        /* a letter an event: L E S P D V I . ! x */
+    GString *order;        /* a letter an event: L E S P D V I T N . ! x */
     GPtrArray *pictures;   /* GBytes of each PICTURE */
     GPtrArray *paths;      /* char *, NULL entries as "" */
     GPtrArray *parameters; /* char * */
+    GPtrArray *notices;    /* char * */
     char *message;         /* of FAILED */
     int code;              /* of FAILED */
     int steps, previews;
@@ -29,7 +30,7 @@ struct run {
 
 static inline void run_event(const struct event *e, void *user)
 {
-    static const char letters[] = "LESPDVIT.!x";
+    static const char letters[] = "LESPDVITN.!x";
     struct run *run = user;
 
     if (run->job && e->job != run->job)
@@ -50,6 +51,8 @@ static inline void run_event(const struct event *e, void *user)
         g_ptr_array_add(run->paths, g_strdup(e->path ? e->path : ""));
         g_ptr_array_add(run->parameters, g_strdup(e->parameters));
     }
+    if (e->type == EVENT_NOTICE)
+        g_ptr_array_add(run->notices, g_strdup(e->text));
     if (e->type == EVENT_FAILED) {
         run->message = g_strdup(e->error->message);
         run->code = e->error->code;
@@ -73,6 +76,7 @@ static inline void run_init(struct run *run)
     run->pictures = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     run->paths = g_ptr_array_new_with_free_func(g_free);
     run->parameters = g_ptr_array_new_with_free_func(g_free);
+    run->notices = g_ptr_array_new_with_free_func(g_free);
 }
 
 /* For the next job: what the last one told is forgotten, on_event stays. */
@@ -87,6 +91,7 @@ static inline void run_reset(struct run *run)
     g_ptr_array_set_size(run->pictures, 0);
     g_ptr_array_set_size(run->paths, 0);
     g_ptr_array_set_size(run->parameters, 0);
+    g_ptr_array_set_size(run->notices, 0);
 }
 
 static inline void run_finish(struct run *run)
@@ -96,6 +101,7 @@ static inline void run_finish(struct run *run)
     g_ptr_array_unref(run->pictures);
     g_ptr_array_unref(run->paths);
     g_ptr_array_unref(run->parameters);
+    g_ptr_array_unref(run->notices);
     g_mutex_clear(&run->mutex);
     g_cond_clear(&run->changed);
 }
