@@ -13,8 +13,9 @@
 
 /* Below this the heap serves; above, whole pages of the system's. */
 #define PAGES_FROM ((size_t)64 << 10)
-/* Huge pages may waste 2 MB a block. */
-#define HUGE_FROM ((size_t)32 << 20)
+/* Blocks as large as a huge page begin at one: products stream through weights, and the hardware
+ * fetches ahead within a page only. */
+#define HUGE_PAGE ((size_t)2 << 20)
 /* Only blocks this large are worth a look at what is free. */
 #define LOOK_FROM ((size_t)64 << 20)
 
@@ -40,6 +41,25 @@ static size_t available(void)
     return (size_t)(free_kb + swap_kb) * 1024;
 }
 
+static void *map_pages(size_t size)
+{
+    size_t extra = size >= HUGE_PAGE ? HUGE_PAGE : 0;
+    char *block =
+        mmap(NULL, size + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return NULL;
+    if (extra) {
+        size_t before = (HUGE_PAGE - (uintptr_t)block % HUGE_PAGE) % HUGE_PAGE;
+        if (before)
+            munmap(block, before);
+        if (extra - before)
+            munmap(block + before + size, extra - before);
+        block += before;
+        madvise(block, size, MADV_HUGEPAGE);
+    }
+    return block;
+}
+
 void *memory_take(size_t bytes, const char *purpose, GError **error)
 {
     size_t size = rounded(bytes);
@@ -49,17 +69,13 @@ void *memory_take(size_t bytes, const char *purpose, GError **error)
         if (block)
             memset(block, 0, size);
     } else if (size >= bytes && (size < LOOK_FROM || size <= available())) {
-        block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (block == MAP_FAILED)
-            block = NULL;
+        block = map_pages(size);
     }
     if (!block)
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
                     "cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
                     "or close other programs",
                     (double)bytes / 1e9, purpose);
-    else if (size >= HUGE_FROM)
-        madvise(block, size, MADV_HUGEPAGE);
     return block;
 }
 
