@@ -36,31 +36,33 @@ INLINE vec multiply_add(vec sum, item x, vec_item y)
 #endif
 
 /*
- * c[R][N vectors] = or += a[R][depth] * b[depth][N vectors]: R * N accumulators
- * stay in registers. R divides ATTENTION_ROWS.
+ * All rows of the tile: c[..][N vectors] = or += a[..][depth] * b[depth][N vectors], R rows at a
+ * time: R * N accumulators stay in registers. R divides ATTENTION_ROWS.
  */
 #define MICRO(R, N)                                                                                \
     static void product_##R##_##N(size_t depth, const item *a, size_t lda, const item *b,          \
                                   size_t ldb, float *c, size_t ldc, bool accumulate)               \
     {                                                                                              \
-        vec sum[R][N];                                                                             \
-        for (int r = 0; r < R; r++)                                                                \
-            for (int i = 0; i < N; i++)                                                            \
-                sum[r][i] =                                                                        \
-                    accumulate ? vec_load(c + (size_t)r * ldc + (size_t)i * VECTOR) : (vec){0};    \
-        for (size_t k = 0; k < depth; k++) {                                                       \
-            vec_item row[N];                                                                       \
-            for (int i = 0; i < N; i++)                                                            \
-                row[i] = *(const vec_item_unaligned *)(b + k * ldb + (size_t)i * VECTOR);          \
-            for (int r = 0; r < R; r++) {                                                          \
-                item x = a[(size_t)r * lda + k];                                                   \
+        for (size_t row = 0; row < ATTENTION_ROWS; row += R, a += R * lda, c += R * ldc) {         \
+            vec sum[R][N];                                                                         \
+            for (int r = 0; r < R; r++)                                                            \
                 for (int i = 0; i < N; i++)                                                        \
-                    sum[r][i] = multiply_add(sum[r][i], x, row[i]);                                \
+                    sum[r][i] = accumulate ? vec_load(c + (size_t)r * ldc + (size_t)i * VECTOR)    \
+                                           : (vec){0};                                             \
+            for (size_t k = 0; k < depth; k++) {                                                   \
+                vec_item w[N];                                                                     \
+                for (int i = 0; i < N; i++)                                                        \
+                    w[i] = *(const vec_item_unaligned *)(b + k * ldb + (size_t)i * VECTOR);        \
+                for (int r = 0; r < R; r++) {                                                      \
+                    item x = a[(size_t)r * lda + k];                                               \
+                    for (int i = 0; i < N; i++)                                                    \
+                        sum[r][i] = multiply_add(sum[r][i], x, w[i]);                              \
+                }                                                                                  \
             }                                                                                      \
+            for (int r = 0; r < R; r++)                                                            \
+                for (int i = 0; i < N; i++)                                                        \
+                    vec_store(c + (size_t)r * ldc + (size_t)i * VECTOR, sum[r][i]);                \
         }                                                                                          \
-        for (int r = 0; r < R; r++)                                                                \
-            for (int i = 0; i < N; i++)                                                            \
-                vec_store(c + (size_t)r * ldc + (size_t)i * VECTOR, sum[r][i]);                    \
     }
 
 #if VECTOR == 16
@@ -69,11 +71,6 @@ MICRO(12, 2)
 MICRO(8, 3)
 MICRO(6, 4)
 MICRO(4, 5)
-#define ROWS_1 12
-#define ROWS_2 12
-#define ROWS_3 8
-#define ROWS_4 6
-#define ROWS_5 4
 #define product_ROWS_1 product_12_1
 #define product_ROWS_2 product_12_2
 #define product_ROWS_3 product_8_3
@@ -85,11 +82,6 @@ MICRO(6, 2)
 MICRO(4, 3)
 MICRO(3, 4)
 MICRO(2, 5)
-#define ROWS_1 6
-#define ROWS_2 6
-#define ROWS_3 4
-#define ROWS_4 3
-#define ROWS_5 2
 #define product_ROWS_1 product_6_1
 #define product_ROWS_2 product_6_2
 #define product_ROWS_3 product_4_3
@@ -104,18 +96,9 @@ typedef void product(size_t depth, const item *a, size_t lda, const item *b, siz
 static void product_columns(int vectors, size_t depth, const item *a, size_t lda, const item *b,
                             size_t ldb, float *c, size_t ldc, bool accumulate)
 {
-    static const struct {
-        size_t rows;
-        product *run;
-    } kinds[] = {{0, NULL},
-                 {ROWS_1, product_ROWS_1},
-                 {ROWS_2, product_ROWS_2},
-                 {ROWS_3, product_ROWS_3},
-                 {ROWS_4, product_ROWS_4},
-                 {ROWS_5, product_ROWS_5}};
-    size_t rows = kinds[vectors].rows;
-    for (size_t r = 0; r < ATTENTION_ROWS; r += rows)
-        kinds[vectors].run(depth, a + r * lda, lda, b, ldb, c + r * ldc, ldc, accumulate);
+    static product *const kinds[] = {NULL,           product_ROWS_1, product_ROWS_2,
+                                     product_ROWS_3, product_ROWS_4, product_ROWS_5};
+    kinds[vectors](depth, a, lda, b, ldb, c, ldc, accumulate);
 }
 
 /* How many vectors of columns to take of those left: whole groups of 5 or 4
