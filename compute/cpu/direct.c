@@ -23,6 +23,9 @@
 /* Output columns and pixels of a block: its sums stay in the first-level cache. */
 #define BLOCK_COLUMNS 64
 #define BLOCK_PIXELS 96
+/* Bytes of the weights that all blocks pass over before the next: a part of the last-level cache.
+ */
+#define RANGE_BYTES ((size_t)4 << 20)
 /* At least this many tasks, if the shape allows, for threads that other programs delay. */
 #define TASKS 16
 
@@ -257,8 +260,11 @@ static void product_task(void *data, size_t index, int thread)
     const struct pass *p = (const struct pass *)data;
     const struct direct *d = p->d;
     struct run runs[BLOCK_PIXELS];
-    size_t range = index % p->ranges, phase = index / p->ranges % (size_t)d->phases;
-    size_t count = block_runs(p, index / p->ranges / (size_t)d->phases, (int)phase, runs);
+    /* All blocks pass over a range of the weights while it is in the cache. */
+    size_t range = index / (p->blocks * (size_t)d->phases),
+           rest = index % (p->blocks * (size_t)d->phases);
+    size_t phase = rest % (size_t)d->phases;
+    size_t count = block_runs(p, rest / (size_t)d->phases, (int)phase, runs);
     float *sums = p->threads + (size_t)thread * d->thread_floats;
     size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
     size_t end = MIN((range + 1) * steps / p->ranges * step, d->panels);
@@ -281,7 +287,8 @@ static bool run_strip(struct pass *p, const int *cancel)
                         : (p->rows + d->block_rows - 1) / d->block_rows * p->across;
     size_t tasks = p->blocks * (size_t)d->phases;
     size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
-    p->ranges = CLAMP((TASKS + tasks - 1) / tasks, 1, steps);
+    size_t for_cache = (d->weights->bytes + RANGE_BYTES - 1) / RANGE_BYTES;
+    p->ranges = CLAMP(MAX((TASKS + tasks - 1) / tasks, for_cache), 1, steps);
     return parallel_for(tasks * p->ranges, cancel, product_task, p);
 }
 
