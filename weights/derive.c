@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+enum { SD2_TEXT_LAYERS = 23 };
+
 static const struct st_tensor *find(const struct safetensors *st, const char *prefix,
                                     const char *format, ...) G_GNUC_PRINTF(3, 4);
 
@@ -242,8 +244,9 @@ json_t *derive_openclip(const struct safetensors *st, const char *prefix, bool d
     *layers = 0;
     while (*layers < 100 && find(st, prefix, "transformer.resblocks.%d.mlp.c_fc.weight", *layers))
         ++*layers;
-    if (drop_last && *layers > 1)
-        --*layers;
+    /* OpenCLIP-H has 24; files that went through diffusers have lost the last. */
+    if (drop_last)
+        *layers = MIN(*layers, SD2_TEXT_LAYERS);
     if (transposed && transposed->rank == 2) {
         turned = *transposed;
         turned.dims[0] = transposed->dims[1];

@@ -377,6 +377,9 @@ static void check_prediction(const char *dir, const char *metadata, const char *
         CHECK(json_integer_value(json_object_get(m->config[MODEL_UNET], "sample_size")) ==
               (strcmp(expected, "epsilon") ? 96 : 64));
         CHECK(!m->weights[MODEL_VAE]);
+        /* This file has 23 layers, as after diffusers: none is dropped. */
+        CHECK(json_integer_value(json_object_get(m->config[MODEL_TEXT], "num_hidden_layers")) ==
+              23);
     }
     model_close(m);
     unlink(beside);
