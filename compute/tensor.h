@@ -36,7 +36,7 @@ struct weight {
     enum dtype dtype; /* in the file */
     int rank;
     int64_t dims[TENSOR_MAX_RANK];
-    unsigned revision; /* grows when an add-on (LoRA) changes the values */
+    unsigned revision; /* unique; a new one when an add-on (LoRA) changes the values */
     /*
      * Reads elements [first, first + count), in file order, converted to `as` (F32, F16, BF16) into
      * dst. Any thread. Fails with a sentence when the file changed or cannot be read, or holds NaN

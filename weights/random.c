@@ -53,6 +53,7 @@ static struct entry *invent(struct weights *w, const char *name, int rank, const
     e->weight.dtype = w->dtype;
     e->weight.read = random_read;
     e->weight.owner = w;
+    e->weight.revision = weights_next_revision();
     e->weight.rank = rank;
     for (int i = 0; i < rank; i++) {
         g_return_val_if_fail(dims[i] > 0, e); /* code that takes any size has none to take here */

@@ -160,6 +160,12 @@ static bool entry_read(const struct weight *weight, enum dtype as, size_t first,
     return finite || refuse_numbers(e, as, error);
 }
 
+unsigned weights_next_revision(void)
+{
+    static guint last; /* wraps after four thousand million loads; 0 is never given */
+    return g_atomic_int_add(&last, 1) + 1;
+}
+
 struct weights *weights_new(const char *source)
 {
     struct weights *w = g_new0(struct weights, 1);
@@ -182,6 +188,7 @@ struct entry *weights_add(struct weights *w, const char *name, struct safetensor
     e->weight.name = g_strdup(name);
     e->weight.read = entry_read;
     e->weight.owner = w;
+    e->weight.revision = weights_next_revision();
     e->set = w;
     e->file = st;
     e->tensor = t;
@@ -387,7 +394,7 @@ void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,
     e->patch = patch;
     e->patch_data = data;
     e->patch_free = destroy;
-    e->weight.revision++;
+    e->weight.revision = weights_next_revision();
 }
 
 bool weights_read_unpatched(const struct entry *e, size_t first, size_t count, float *values,

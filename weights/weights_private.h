@@ -37,6 +37,12 @@ struct weights {
     enum dtype dtype; /* of what is invented */
 };
 
+/*
+ * Never the same twice in a process: a parameter that happens to lie where one of a model that is
+ * gone lay is not taken for it by a back end's packed copies.
+ */
+unsigned weights_next_revision(void);
+
 struct weights *weights_new(const char *source);
 
 /* Takes the file over. */

@@ -74,7 +74,8 @@ static void for_each(const struct model *m, entry_func f, void *data)
 
 struct expected {
     const struct safetensors *base, *after;
-    unsigned changed, revision;
+    unsigned changed;
+    uint64_t revisions; /* the sum of what changed */
 };
 
 static void check_entry(const struct model *m, struct entry *e, const char *full, void *data)
@@ -93,7 +94,7 @@ static void check_entry(const struct model *m, struct entry *e, const char *full
     CHECK(error < CLOSE, "%s: error %g", full, error);
     CHECK(check_relative_error(before, after, n) > 100 * CLOSE, "%s: the golden says nothing",
           full);
-    CHECK(e->weight.revision == x->revision, "%s: revision %u", full, e->weight.revision);
+    x->revisions += e->weight.revision;
     /* In pieces that end anywhere, and rounded to another format. */
     g_autofree float *pieces = g_new(float, n);
     g_autofree uint16_t *half = g_new(uint16_t, n);
@@ -121,7 +122,7 @@ static void check_golden(const char *name, const char *base, double strength)
         return;
     struct model *m = open_base(base);
     struct expected x = {safetensors_open(base_path, NULL), safetensors_open(after_path, NULL), 0,
-                         1};
+                         0};
     CHECK(lora_apply(m, &(struct lora_use){l, strength, strength}, 1, notes, &error), "%s: %s",
           name, error ? error->message : "");
     CHECK(notes->len == 0, "%s: %s", name, notes->len ? (char *)notes->pdata[0] : "");
@@ -130,7 +131,9 @@ static void check_golden(const char *name, const char *base, double strength)
     /* The same again leaves revisions alone; the model keeps the add-on alive. */
     CHECK(lora_apply(m, &(struct lora_use){l, strength, strength}, 1, NULL, NULL));
     lora_close(l);
+    uint64_t revisions = x.revisions;
     for_each(m, check_entry, &x);
+    CHECK(x.revisions == 2 * revisions, "%s: revisions changed", name);
     CHECK(lora_apply(m, NULL, 0, NULL, NULL)); /* L8 */
     struct expected none = {x.base, NULL, 0, 0};
     for_each(m, check_entry, &none);
@@ -380,14 +383,14 @@ static void test_model_rules(void)
     {K ".lora_up.weight", "F32", "[8,1]", 8, 1}, {K ".lora_down.weight", "F32", "[1,8]", 8, 1}
     APPLY(1, NULL, NULL, FITTING);
     unsigned revision = proj->weight.revision;
-    CHECK(proj->patch && revision == 1);
+    CHECK(proj->patch && revision != 0);
     /* L7; and after a failure the model is as before */
     APPLY(10.01, "The weight of “l.safetensors” must be between -10 and 10.", NULL, FITTING);
     APPLY(-INFINITY, "The weight of “l.safetensors” must be between -10 and 10.", NULL, FITTING);
     APPLY((double)NAN, "The weight of “l.safetensors” must be between -10 and 10.", NULL, FITTING);
     CHECK(proj->patch && proj->weight.revision == revision);
     APPLY(-10, NULL, NULL, FITTING);
-    CHECK(proj->weight.revision == revision + 1);
+    CHECK(proj->weight.revision != revision);
     /* L5 */
     APPLY(1, "None of the 1 parts of “l.safetensors” fits this model.", NULL, UP("[4,2]", 8),
           DOWN("[2,4]", 8));
