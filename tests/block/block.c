@@ -1,12 +1,10 @@
 #include "tests/block/block.h"
 
+#include "compute/cpu/cpu.h"
 #include "tests/reference.h"
 #include "weights/config.h"
 
 #include <fcntl.h>
-#ifdef HAVE_CPU
-#include "compute/cpu/cpu.h"
-#endif
 #ifdef HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
 #endif
@@ -15,12 +13,8 @@
 
 static struct backend *create(const char *device, enum dtype precision, GError **error)
 {
-    (void)precision;
-    (void)error;
-#ifdef HAVE_CPU
     if (g_str_equal(device, "cpu"))
         return cpu_backend_create(precision, 0, error);
-#endif
 #ifdef HAVE_VULKAN
     if (g_str_equal(device, "vulkan"))
         return vulkan_backend_create(NULL, precision, error);

@@ -139,6 +139,8 @@ static void test_unet(struct block_test *test, const char *name)
     struct unet u;
     bool ok = unet_init(&u, weights, config, &error);
     CHECK(ok, "%s: %s", name, error ? error->message : "");
+    /* PyTorch itself is off by 2.2e-2 here in BF16: transformers three deep, of random weights. */
+    test->loosen = test->backend->precision == DTYPE_BF16 && u.config.mid_depth > 2 ? 1.5 : 1;
     if (ok) {
         test_blocks(test, name, &u, golden, batch);
         test_steps(test, name, &u, golden, batch);
@@ -158,6 +160,7 @@ static void test_folder(struct block_test *test)
     if (!m)
         return;
     struct weights *golden = golden_open("tiny-sd");
+    test->loosen = 1;
     struct unet u;
     bool ok = unet_init(&u, m->weights[MODEL_UNET], m->config[MODEL_UNET], &error);
     CHECK(ok, "%s", error ? error->message : "");

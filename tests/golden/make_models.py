@@ -35,10 +35,10 @@ UNETS = {
                  sample_size=8), 12, 1, 7, 9, 77, {}),
     # SDXL: irregular depths, pooled text and six sizes
     "sdxl": (dict(block_out_channels=[32, 64, 96], down_block_types=[PLAIN, CROSS, CROSS],
-                  up_block_types=[UP_CROSS, UP_CROSS, UP_PLAIN], norm_num_groups=32, cross_attention_dim=56,
-                  attention_head_dim=[2, 4, 6], use_linear_projection=True, transformer_layers_per_block=[1, 2, 4],
+                  up_block_types=[UP_CROSS, UP_CROSS, UP_PLAIN], norm_num_groups=8, cross_attention_dim=56,
+                  attention_head_dim=[2, 4, 6], use_linear_projection=True, transformer_layers_per_block=[1, 2, 3],
                   addition_embed_type="text_time", addition_time_embed_dim=8,
-                  projection_class_embeddings_input_dim=40 + 6 * 8, sample_size=8), 13, 2, 8, 4, 77,
+                  projection_class_embeddings_input_dim=40 + 6 * 8, sample_size=8), 13, 2, 8, 8, 12,
              dict(pooled=40, sizes=6)),
     # the refiner's shape: no transformers at either end, five sizes
     "refiner": (dict(block_out_channels=[16, 32, 32, 32], down_block_types=[PLAIN, CROSS, CROSS, PLAIN],
