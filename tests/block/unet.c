@@ -146,6 +146,8 @@ static void test_unet(struct block_test *test, const char *name)
         test_steps(test, name, &u, golden, batch);
     }
     unet_finish(&u);
+    backend_forget_weights(
+        test->backend); /* they are freed, another model may get their addresses */
     weights_destroy(weights);
     weights_destroy(golden);
     json_decref(config);
@@ -168,6 +170,8 @@ static void test_folder(struct block_test *test)
         test_blocks(test, "tiny-sd", &u, golden, 2);
     test_unused(m->weights[MODEL_UNET]);
     unet_finish(&u);
+    backend_forget_weights(
+        test->backend); /* they are freed, another model may get their addresses */
     weights_destroy(golden);
     model_close(m);
 }

@@ -66,6 +66,8 @@ static void test_vae(struct block_test *test, const char *name)
         test_encode(test, name, &v, golden);
     }
     vae_finish(&v);
+    backend_forget_weights(
+        test->backend); /* they are freed, another model may get their addresses */
     weights_destroy(weights);
     weights_destroy(golden);
     json_decref(config);
@@ -90,6 +92,8 @@ static void test_folder(struct block_test *test)
     g_autoptr(GPtrArray) unused = weights_unused(m->weights[MODEL_VAE]);
     CHECK(unused->len == 0, "%u tensors are not used", unused->len);
     vae_finish(&v);
+    backend_forget_weights(
+        test->backend); /* they are freed, another model may get their addresses */
     weights_destroy(golden);
     model_close(m);
 }
@@ -163,6 +167,8 @@ static void test_tiny(struct block_test *test, struct weights *weights, bool dec
     g_autoptr(GPtrArray) unused = weights_unused(weights);
     CHECK(!(decoder && encoder) || unused->len == 0, "%u tensors are not used", unused->len);
     tiny_finish(&v);
+    backend_forget_weights(
+        test->backend); /* they are freed, another model may get their addresses */
     weights_destroy(weights);
     weights_destroy(golden);
 }
