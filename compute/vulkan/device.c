@@ -381,8 +381,9 @@ static bool create_device(struct device *d, GError **error)
     coop = coop && matrix.cooperativeMatrix && v12.shaderFloat16 && v12.vulkanMemoryModel && d->f16;
 
     /* Only what the shaders use; robust access turns a wrong index into a wrong number instead of
-     * a crash of the driver. */
-    VkPhysicalDeviceFeatures core = {.robustBufferAccess = have.features.robustBufferAccess};
+     * a crash of the driver, and for the same reason hides it from the validation layers. */
+    bool robust = have.features.robustBufferAccess && !g_getenv("FIGMENT_VALIDATION");
+    VkPhysicalDeviceFeatures core = {.robustBufferAccess = robust};
     have.features = core;
     v11 = (VkPhysicalDeviceVulkan11Features){.sType = v11.sType,
                                              .pNext = &v12,

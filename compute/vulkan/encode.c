@@ -403,10 +403,14 @@ static bool encode_layer_norm(struct encoder *e, const struct node *n, GError **
     return true;
 }
 
-/* Rows that one invocation of group_norm_stats sums: at most 256 chunks a picture. */
+/* Rows that one invocation of group_norm_stats sums: at most 256 chunks a picture. A power of two,
+ * so that windows of whole chunks begin at aligned offsets. */
 static uint64_t norm_chunk(uint64_t rows)
 {
-    return MAX(ceil_div(rows, 256), 16);
+    uint64_t chunk = 16;
+    while (chunk * 256 < rows)
+        chunk *= 2;
+    return chunk;
 }
 
 struct norm_shape {
@@ -434,7 +438,7 @@ static bool encode_norm_stats(struct encoder *e, const struct norm_shape *s, str
         return false;
     bool whole = s->pictures * s->rows <= most;
     /* Windows of whole chunks of one picture, whose offsets are aligned. */
-    uint64_t unit = s->chunk * ROW_STEP;
+    uint64_t unit = MAX(s->chunk, ROW_STEP);
     uint64_t step = whole ? s->pictures * s->rows : MAX(most / unit, 1) * unit;
     for (uint64_t b = 0; b < (whole ? 1 : s->pictures); b++) {
         uint64_t rows = whole ? s->pictures * s->rows : s->rows;

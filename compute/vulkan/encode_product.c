@@ -15,7 +15,7 @@
 #define MIN_DISPATCH_FLOPS 1e9
 /* Below this many workgroups a GPU stands partly idle, and K is split. */
 #define ENOUGH_GROUPS 128
-#define DEPTH_STEP 16
+#define MIN_SPLIT_DEPTH 256
 #define MAX_SPLIT 16
 
 /* A conv2d or linear as a product of matrices. */
@@ -31,14 +31,18 @@ struct product {
 
 struct tile {
     const char *shader;
-    uint32_t rows, columns, local;
+    uint32_t rows, columns, local, depth;
 };
 
-static struct tile tile_of(const struct vulkan_backend *b)
+static struct tile tile_of(const struct vulkan_backend *b, uint64_t rows, uint64_t columns)
 {
     if (b->path == PATH_REGISTER)
-        return (struct tile){"conv2d_register", 16, 32, 8};
-    return (struct tile){"conv2d", 64, 64, 128};
+        return (struct tile){"conv2d_register", 16, 32, 8, 16};
+    if (b->path == PATH_SHARED)
+        return (struct tile){"conv2d", 64, 64, 128, 16};
+    /* Large tiles read less, small ones keep more of the device busy. */
+    uint32_t side = ceil_div(rows, 128) * ceil_div(columns, 128) >= ENOUGH_GROUPS ? 128 : 64;
+    return (struct tile){"conv2d_matrix", side, side, 4 * b->d->subgroup, 32};
 }
 
 static struct product product_of(const struct node *n)
@@ -61,12 +65,12 @@ static struct product product_of(const struct node *n)
 static uint32_t split_of(const struct vulkan_backend *b, const struct product *p, uint64_t rows,
                          uint64_t columns)
 {
-    struct tile tile = tile_of(b);
+    struct tile tile = tile_of(b, rows, columns);
     if (b->path == PATH_REGISTER)
         return 1;
     uint64_t groups = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns);
-    uint64_t steps = p->taps * p->padded / DEPTH_STEP;
-    uint64_t split = MIN(ceil_div(ENOUGH_GROUPS, groups), MIN(steps / 16, MAX_SPLIT));
+    uint64_t depth = p->taps * p->padded;
+    uint64_t split = MIN(ceil_div(ENOUGH_GROUPS, groups), MIN(depth / MIN_SPLIT_DEPTH, MAX_SPLIT));
     return (uint32_t)MAX(split, 1);
 }
 
@@ -175,6 +179,8 @@ static bool reduce_parts(struct encoder *e, const struct push_conv2d *push, stru
     dispatch_bind(e, &d, 7, parts, 0, parts.bytes, false);
     key.shader = "conv2d_reduce";
     key.subgroup = 0;
+    key.constant_count = 4;
+    key.constants[0] = 128;
     dispatch_fold(e, &d, ceil_div((uint64_t)push->rows * push->columns / 4, key.constants[0]));
     d.trips = push->split;
     return dispatch_add(e, &d, &key, false, push, sizeof *push, error);
@@ -242,7 +248,7 @@ static struct push_conv2d push_of(const struct product *p, const struct node *n,
 static bool add_window(struct encoder *e, const struct node *n, const struct product *p,
                        const struct product_spans *s, struct window w, GError **error)
 {
-    struct tile tile = tile_of(e->b);
+    struct tile tile = tile_of(e->b, w.rows, w.columns);
     uint64_t low, high;
     input_window(p, n, w.first, w.rows, &low, &high);
     struct push_conv2d push = push_of(p, n, w, low);
@@ -253,8 +259,14 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
     bool registers = e->b->path == PATH_REGISTER;
     if (registers)
         key.subgroup = 8;
+    if (e->b->path == PATH_MATRIX) {
+        uint32_t more[] = {tile.rows, e->b->shape.m, e->b->shape.n, e->b->shape.k};
+        memcpy(key.constants + key.constant_count, more, sizeof more);
+        key.constant_count += G_N_ELEMENTS(more);
+        key.subgroup = e->b->d->subgroup;
+    }
     push.split = split_of(e->b, p, w.rows, w.columns);
-    uint64_t steps = p->taps * p->padded / DEPTH_STEP;
+    uint64_t steps = p->taps * p->padded / tile.depth;
     push.split_steps = (uint32_t)ceil_div(steps, push.split);
     push.split = (uint32_t)ceil_div(steps, push.split_steps);
 
@@ -262,7 +274,7 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
                                     (uint32_t)ceil_div(w.columns, tile.columns), push.split}};
     d.seconds =
         2.0 * (double)w.rows * (double)w.columns * (double)(p->taps * p->padded) / e->b->rate;
-    d.trips = p->taps * (ceil_div(p->inputs, DEPTH_STEP) + 1);
+    d.trips = p->taps * (ceil_div(p->inputs, tile.depth) + 1);
     if (!registers)
         d.trips = push.split_steps;
     bind_window(e, &d, n, p, s, w, low, high);
@@ -293,7 +305,7 @@ static bool window_rows(struct encoder *e, const struct node *n, const struct pr
     uint64_t out_row = p->outputs * MAX(dtype_size(s->y.store), dtype_size(s->x.store)), most;
     if (!rows_in_range(e, out_row, &most, error))
         return false;
-    most = MIN(most, (uint64_t)e->b->d->limits.groups * tile_of(e->b).rows / ROW_STEP * ROW_STEP);
+    most = MIN(most, (uint64_t)e->b->d->limits.groups * 16 / ROW_STEP * ROW_STEP);
     double row_flops = 2.0 * (double)columns * (double)(p->taps * p->padded);
     double flops = MAX(e->b->rate / MAX(e->b->scale, 0.1) * DISPATCH_SECONDS, MIN_DISPATCH_FLOPS);
     uint64_t timed = (uint64_t)(flops / row_flops) / ROW_STEP * ROW_STEP;

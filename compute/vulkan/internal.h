@@ -67,6 +67,10 @@ struct vulkan_program {
     size_t scratch; /* bytes behind the activations in the arena */
 };
 
+/* selftest.c: chooses path, shape and rate, by what computes right and fast on this device; reads
+ * and writes a small file next to the pipeline cache. FIGMENT_VULKAN_PATH goes before. */
+bool selftest_choose(struct vulkan_backend *b, GError **error);
+
 /* pack.c */
 struct packed *pack_get(struct vulkan_backend *b, const struct weight *w, enum packing packing,
                         size_t count, GError **error);

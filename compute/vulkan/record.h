@@ -39,6 +39,7 @@ struct commands;
 struct commands_stats {
     int dispatches, barriers, submissions; /* of the last run */
     double worst_seconds;                  /* longest submission of the last run */
+    uint64_t most_trips;                   /* of any dispatch */
 };
 
 /* `scale` (measured over expected seconds) is the back end's, learned over all of its programs. */

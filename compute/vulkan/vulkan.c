@@ -214,26 +214,6 @@ static void expect(struct vulkan_backend *b)
     b->scale = 1;
 }
 
-static bool choose_path(struct vulkan_backend *b, GError **error)
-{
-    const char *wanted = g_getenv("FIGMENT_VULKAN_PATH");
-    bool registers = b->d->subgroup_min <= 8 && b->d->subgroup_max >= 8 && b->d->lavapipe;
-    b->path = registers ? PATH_REGISTER : PATH_SHARED;
-    if (!wanted || !*wanted)
-        return true;
-    if (strcmp(wanted, "shared") == 0) {
-        b->path = PATH_SHARED;
-    } else if (strcmp(wanted, "register") == 0 && registers) {
-        b->path = PATH_REGISTER;
-    } else {
-        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                    "FIGMENT_VULKAN_PATH is “%s”, which “%s” cannot use. It can be “shared”%s.",
-                    wanted, b->d->info.name, registers ? " or “register”" : "");
-        return false;
-    }
-    return true;
-}
-
 struct backend *vulkan_backend_create(const char *device, enum dtype precision, GError **error)
 {
     g_return_val_if_fail(precision == DTYPE_F32 || precision == DTYPE_F16, NULL);
@@ -253,11 +233,10 @@ struct backend *vulkan_backend_create(const char *device, enum dtype precision, 
     b->packed_index = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     b->arenas = g_ptr_array_new();
     expect(b);
-    if (!(b->p = pipelines_create(b->d, error)) || !choose_path(b, error) ||
-        !(b->spare = gpu_memory_block_create(b->m, 256, MEMORY_DEVICE, "a constant", error)))
+    if (!(b->p = pipelines_create(b->d, error)) ||
+        !(b->spare = gpu_memory_block_create(b->m, 256, MEMORY_DEVICE, "a constant", error)) ||
+        !selftest_choose(b, error))
         goto fail;
-    static const char *const names[] = {"shared memory", "registers", "cooperative matrix"};
-    b->description = g_strdup(names[b->path]);
     return &b->base;
 fail:
     destroy(&b->base);

@@ -3,11 +3,17 @@
  * Vulkan 1.2 device with compute, subgroup arithmetic and (for F16) 16-bit storage.
  *
  * Environment:
- *  FIGMENT_VULKAN_PATH      shared | register | matrix: the kernels for products of matrices,
- * instead of what the self-test found FIGMENT_VULKAN_LIMITS    lowers the device's limits
- * (compute/vulkan/device.h) FIGMENT_ONE_DISPATCH=1   every dispatch in its own submission, for
- * validation FIGMENT_VALIDATION=1     counts messages of the validation layers, which must be
- * loaded
+ *
+ *  FIGMENT_VULKAN_PATH=shared|register|matrix: the kernels for products of matrices.
+ *
+ *  FIGMENT_VULKAN_SELFTEST=1: measures anew, also on a software device and with the matrix kernels,
+ *  which no GPU has run yet; what is found is kept for later starts.
+ *
+ *  FIGMENT_VULKAN_LIMITS: lowers the device's limits (compute/vulkan/device.h).
+ *
+ *  FIGMENT_ONE_DISPATCH=1: every dispatch in its own submission, for validation.
+ *
+ *  FIGMENT_VALIDATION=1: counts messages of the validation layers, which must be loaded.
  */
 #pragma once
 

@@ -1,0 +1,351 @@
+/*
+ * Which kernels a device runs, found by running them: a path must give the results of a plain loop
+ * on awkward shapes, and the fastest on a typical layer is taken. Drivers announce matrix units
+ * that are slower than plain code, or wrong.
+ */
+#include "compute/vulkan/internal.h"
+
+#include "compute/op.h"
+#include "compute/tape.h"
+
+#include <gio/gio.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+/* Written into the file: results of other kernels than these are not believed. */
+#define KERNELS_VERSION 1
+
+struct layer {
+    int height, width, inputs, outputs, kernel;
+};
+
+struct choice {
+    enum path path;
+    struct matrix_shape shape;
+    double rate;
+};
+
+static const char *const path_names[] = {"shared", "register", "matrix"};
+
+static float value_at(size_t i, unsigned seed)
+{
+    uint32_t z = (uint32_t)i * 2654435761u + seed * 40503u;
+    z ^= z >> 15;
+    z *= 2246822519u;
+    z ^= z >> 13;
+    /* 1/64 steps in [-1, 1): exact in 16 bits */
+    return (float)((int)(z % 128) - 64) / 64;
+}
+
+static bool read_values(const struct weight *w, enum dtype as, size_t first, size_t count,
+                        void *dst, GError **error)
+{
+    (void)error;
+    for (size_t i = 0; i < count; i++) {
+        float v = value_at(first + i, GPOINTER_TO_UINT(w->owner)) / 8;
+        if (as == DTYPE_F32)
+            ((float *)dst)[i] = v;
+        else
+            ((uint16_t *)dst)[i] = half_from_float(v);
+    }
+    return true;
+}
+
+static double expected_value(const struct layer *l, int y, int x, int o)
+{
+    double sum = (double)value_at((size_t)o, 3) / 8;
+    for (int ky = 0; ky < l->kernel; ky++)
+        for (int kx = 0; kx < l->kernel; kx++) {
+            int iy = y + ky - l->kernel / 2, ix = x + kx - l->kernel / 2;
+            if (iy < 0 || ix < 0 || iy >= l->height || ix >= l->width)
+                continue;
+            for (int c = 0; c < l->inputs; c++) {
+                size_t in = ((size_t)iy * (size_t)l->width + (size_t)ix) * (size_t)l->inputs;
+                size_t w =
+                    (((size_t)o * (size_t)l->inputs + (size_t)c) * (size_t)l->kernel + (size_t)ky) *
+                        (size_t)l->kernel +
+                    (size_t)kx;
+                sum += (double)value_at(in + (size_t)c, 1) * (double)value_at(w, 2) / 8;
+            }
+        }
+    return sum;
+}
+
+/* Seconds of the best of a few runs, and the error of up to 500 outputs (relative to their norm).
+ */
+static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *seconds,
+                      double *difference, GError **error)
+{
+    struct weight w = {
+        "self-test", DTYPE_F32,          4, {l->outputs, l->inputs, l->kernel, l->kernel}, 0,
+        read_values, GUINT_TO_POINTER(2)};
+    struct weight bias = {"self-test", DTYPE_F32,          1, {l->outputs}, 0,
+                          read_values, GUINT_TO_POINTER(3)};
+    struct tape *t = tape_create("self-test");
+    struct tensor *x =
+        tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){1, l->height, l->width, l->inputs});
+    struct tensor *y = op_conv2d(t, x, &w, &bias, (struct conv2d_params){.padding = -1});
+    tape_output(t, "y", y);
+    size_t in_count = tensor_count(x), count = tensor_count(y);
+    g_autofree float *data = g_new(float, MAX(in_count, count));
+    for (size_t i = 0; i < in_count; i++)
+        data[i] = value_at(i, 1);
+    bool good = tape_finish(t, &b->base, NULL, error);
+    if (good)
+        tape_write(t, "x", data);
+    *seconds = 1e9;
+    for (int i = 0; good && i < 4; i++) {
+        gint64 start = g_get_monotonic_time();
+        good = tape_run(t, NULL, error);
+        *seconds = MIN(*seconds, (double)(g_get_monotonic_time() - start) * 1e-6);
+    }
+    if (good) {
+        tape_read(t, "y", data);
+        double error_sum = 0, norm = 0;
+        for (size_t i = 0; i < count; i += MAX(count / 499, 1)) {
+            int pixel = (int)(i / (size_t)l->outputs), o = (int)(i % (size_t)l->outputs);
+            double e = expected_value(l, pixel / l->width, pixel % l->width, o);
+            error_sum += ((double)data[i] - e) * ((double)data[i] - e);
+            norm += e * e;
+        }
+        *difference = sqrt(error_sum / norm);
+    }
+    tape_destroy(t);
+    pack_forget_unused(b);
+    return good;
+}
+
+/* Right on every shape? Then its rate. Inputs are exact, sums are 32-bit and outputs F32, so that
+ * right means 1e-5; a wrong lane or a 16-bit sum gives 1e-3 or more. */
+static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, GError **error)
+{
+    static const struct layer odd[] = {{9, 7, 20, 36, 3}, {11, 13, 96, 130, 1}, {5, 30, 5, 7, 3}};
+    struct layer typical = {32, 32, 320, 320, 3};
+    double seconds, difference;
+    b->path = c->path;
+    b->shape = c->shape;
+    for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+        if (!run_layer(b, &odd[i], &seconds, &difference, error))
+            return false;
+        if (!(difference < 1e-5)) {
+            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                        "“%s” computes wrong numbers with its %s kernels (error %.2g).",
+                        b->d->info.name, path_names[c->path], difference);
+            return false;
+        }
+    }
+    c->rate = b->rate;
+    if (!measure)
+        return true;
+    if (!run_layer(b, &typical, &seconds, &difference, error))
+        return false;
+    c->rate = 2.0 * 32 * 32 * 320 * 320 * 9 / seconds;
+    return difference < 1e-5;
+}
+
+static bool can_register(const struct vulkan_backend *b)
+{
+    return b->d->lavapipe && b->d->subgroup_min <= 8 && b->d->subgroup_max >= 8;
+}
+
+static bool can_matrix(const struct vulkan_backend *b, const struct matrix_shape *s)
+{
+    uint32_t local = 4 * b->d->subgroup;
+    bool whole = 32 % s->m == 0 && 32 % s->n == 0 && s->n % 4 == 0 && 32 % s->k == 0;
+    return b->base.precision == DTYPE_F16 && pipelines_have("conv2d_matrix", "_f16") && whole &&
+           local <= b->d->limits.invocations && local <= 512 && b->d->limits.shared >= 32768;
+}
+
+static GArray *candidates(const struct vulkan_backend *b)
+{
+    GArray *list = g_array_new(false, true, sizeof(struct choice));
+    struct choice c = {.path = PATH_REGISTER};
+    if (can_register(b))
+        g_array_append_val(list, c);
+    c.path = PATH_SHARED;
+    g_array_append_val(list, c);
+    c.path = PATH_MATRIX;
+    for (int i = 0; i < b->d->matrix_count; i++) {
+        c.shape = b->d->matrix[i];
+        if (can_matrix(b, &c.shape))
+            g_array_append_val(list, c);
+    }
+    return list;
+}
+
+static void take(struct vulkan_backend *b, const struct choice *c, bool measured)
+{
+    static const char *const names[] = {"shared memory", "registers", "cooperative matrix"};
+    b->path = c->path;
+    b->shape = c->shape;
+    GString *text = g_string_new(names[c->path]);
+    if (c->path == PATH_MATRIX)
+        g_string_append_printf(text, " %ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
+    if (measured) {
+        b->rate = c->rate;
+        g_string_append_printf(text, ", %.3g TFLOP/s", c->rate * 1e-12);
+    }
+    g_free(b->description);
+    b->description = g_string_free(text, false);
+}
+
+static char *file_of(const struct vulkan_backend *b)
+{
+    return pipelines_cache_path(b->d, ".kernels");
+}
+
+static bool load(const struct vulkan_backend *b, struct choice *c)
+{
+    g_autofree char *path = file_of(b);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    const char *group = dtype_name(b->base.precision);
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL) ||
+        g_key_file_get_integer(file, group, "version", NULL) != KERNELS_VERSION)
+        return false;
+    int p = g_key_file_get_integer(file, group, "path", NULL);
+    c->path = p >= 0 && p <= PATH_MATRIX ? (enum path)p : PATH_SHARED;
+    c->shape.m = (uint32_t)g_key_file_get_integer(file, group, "m", NULL);
+    c->shape.n = (uint32_t)g_key_file_get_integer(file, group, "n", NULL);
+    c->shape.k = (uint32_t)g_key_file_get_integer(file, group, "k", NULL);
+    c->rate = g_key_file_get_double(file, group, "rate", NULL);
+    if (!(c->rate > 1e8) || (c->path == PATH_REGISTER && !can_register(b)))
+        return false;
+    bool listed = c->path != PATH_MATRIX;
+    for (int i = 0; i < b->d->matrix_count; i++)
+        listed |= memcmp(&b->d->matrix[i], &c->shape, sizeof c->shape) == 0;
+    return listed && (c->path != PATH_MATRIX || can_matrix(b, &c->shape));
+}
+
+static void store(const struct vulkan_backend *b, const struct choice *c)
+{
+    g_autofree char *path = file_of(b), *folder = g_path_get_dirname(path);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    const char *group = dtype_name(b->base.precision);
+    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL); /* the other precision's group */
+    g_key_file_set_integer(file, group, "version", KERNELS_VERSION);
+    g_key_file_set_integer(file, group, "path", (int)c->path);
+    g_key_file_set_integer(file, group, "m", (int)c->shape.m);
+    g_key_file_set_integer(file, group, "n", (int)c->shape.n);
+    g_key_file_set_integer(file, group, "k", (int)c->shape.k);
+    g_key_file_set_double(file, group, "rate", c->rate);
+    g_autoptr(GError) error = NULL;
+    g_mkdir_with_parents(folder, 0700);
+    if (!g_key_file_save_to_file(file, path, &error))
+        g_debug("self-test: %s", error->message);
+}
+
+/*
+ * A driver may crash or hang on a matrix kernel. What is being tried is written down before and
+ * erased after, so that a start after such an end does without. Returns what the last start died
+ * of.
+ */
+static char *trying(const struct vulkan_backend *b, const char *now)
+{
+    g_autofree char *path = file_of(b), *folder = g_path_get_dirname(path);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
+    char *before = g_key_file_get_string(file, "trying", "kernels", NULL);
+    g_key_file_remove_group(file, "trying", NULL);
+    if (now)
+        g_key_file_set_string(file, "trying", "kernels", now);
+    g_mkdir_with_parents(folder, 0700);
+    g_key_file_save_to_file(file, path, NULL);
+    return before;
+}
+
+static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **error)
+{
+    g_autofree char *died = trying(b, NULL);
+    struct choice best = {0};
+    g_autoptr(GArray) list = candidates(b);
+    g_autoptr(GError) first = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        struct choice *c = &g_array_index(list, struct choice, i);
+        g_autoptr(GError) problem = NULL;
+        double rate = b->rate;
+        bool matrix = c->path == PATH_MATRIX;
+        /* No machine has run them yet: only where somebody asks (FIGMENT_VULKAN_SELFTEST). */
+        if (matrix && !matrix_too)
+            continue;
+        if (matrix && died) {
+            g_debug("self-test: %s ended the program before; not tried again", died);
+            continue;
+        }
+        if (matrix)
+            g_free(trying(b, "matrix"));
+        bool right = try_path(b, c, true, &problem);
+        if (matrix && !b->d->lost)
+            g_free(trying(b, NULL));
+        if (right) {
+            if (c->rate > best.rate)
+                best = *c;
+        } else if (b->d->lost) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return false;
+        } else if (problem) {
+            g_debug("self-test: %s", problem->message);
+            if (!first)
+                first = g_steal_pointer(&problem);
+        }
+        b->rate = rate;
+        b->scale = 1;
+    }
+    if (!(best.rate > 0)) {
+        if (first)
+            g_propagate_error(error, g_steal_pointer(&first));
+        else
+            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, "“%s” computes wrong numbers.",
+                        b->d->info.name);
+        return false;
+    }
+    take(b, &best, true);
+    store(b, &best);
+    return true;
+}
+
+/* What the environment asks for must be there and be right. */
+static bool take_wanted(struct vulkan_backend *b, const char *wanted, GError **error)
+{
+    g_autoptr(GArray) list = candidates(b);
+    g_autoptr(GString) names = g_string_new(NULL);
+    for (guint i = 0; i < list->len; i++) {
+        struct choice *c = &g_array_index(list, struct choice, i);
+        g_autofree char *shape =
+            g_strdup_printf("matrix:%ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
+        if (strcmp(wanted, path_names[c->path]) == 0 ||
+            (c->path == PATH_MATRIX && strcmp(wanted, shape) == 0)) {
+            if (c->path == PATH_MATRIX && !try_path(b, c, false, error))
+                return false;
+            take(b, c, false);
+            return true;
+        }
+        g_string_append_printf(names, "%s%s", names->len ? ", " : "",
+                               c->path == PATH_MATRIX ? shape : path_names[c->path]);
+    }
+    g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                "FIGMENT_VULKAN_PATH is “%s”, which “%s” cannot use. It can be: %s.", wanted,
+                b->d->info.name, names->str);
+    return false;
+}
+
+bool selftest_choose(struct vulkan_backend *b, GError **error)
+{
+    const char *wanted = g_getenv("FIGMENT_VULKAN_PATH");
+    bool again = g_getenv("FIGMENT_VULKAN_SELFTEST") != NULL;
+    struct choice c = {.path = can_register(b) ? PATH_REGISTER : PATH_SHARED, .rate = b->rate};
+    if (wanted && *wanted)
+        return take_wanted(b, wanted, error);
+    if (again)
+        return measure_all(b, true, error);
+    /* A software device has one good path; measuring the others takes seconds. */
+    if (b->d->info.kind == VULKAN_SOFTWARE) {
+        take(b, &c, false);
+        return true;
+    }
+    if (load(b, &c)) {
+        take(b, &c, true);
+        return true;
+    }
+    return measure_all(b, false, error);
+}
