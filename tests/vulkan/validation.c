@@ -1,0 +1,96 @@
+/*
+ * The validation layers over the small network, and two controls that they must flag: without
+ * these a check that is switched off would look like a clean program.
+ *
+ *     test_vulkan_validation net | barrier | leak
+ *
+ * The environment (tests/vulkan/CMakeLists.txt) loads the layer and chooses its checks.
+ */
+#include "compute/shaders/push.h"
+#include "compute/vulkan/internal.h"
+#include "tests/vulkan/net.h"
+
+static struct vulkan_backend *create(enum dtype precision)
+{
+    GError *error = NULL;
+    struct backend *b = vulkan_backend_create(NULL, precision, &error);
+    if (!b)
+        g_error("%s", error->message);
+    return (struct vulkan_backend *)b;
+}
+
+static void run_net(enum dtype precision)
+{
+    struct vulkan_backend *b = create(precision);
+    GError *error = NULL;
+    struct net net = net_record(16);
+    g_autofree float *out = g_new0(float, net.out_count);
+    bool good = net_finish(&net, &b->base, &error) && net_run(&net, out, &error);
+    CHECK(good, "%s", error ? error->message : "");
+    net_destroy(&net);
+    backend_destroy(&b->base);
+}
+
+/* Doubles `quads` quads from one half of a block to the other, or the other way. */
+static void add_scale(struct vulkan_backend *b, struct commands *c, struct memory_block *block,
+                      uint64_t from, uint64_t to, uint32_t quads, uint64_t bound, bool honest)
+{
+    GError *error = NULL;
+    struct push_unary push = {quads, 2};
+    struct pipeline_key key = {.shader = "scale", .constants = {64, 1}, .constant_count = 2};
+    struct dispatch d = {.groups = {(uint32_t)ceil_div(quads, 64), 1, 1},
+                         .push_bytes = sizeof push,
+                         .binding_count = 2};
+    memcpy(d.push, &push, sizeof push);
+    d.pipeline = pipelines_get(b->p, &key, "_f32", &error);
+    if (!d.pipeline)
+        g_error("%s", error->message);
+    d.bindings[0] = (struct binding){0, false, block->buffer, from, bound, VK_FORMAT_UNDEFINED};
+    d.bindings[1] = (struct binding){1, honest, block->buffer, to, bound, VK_FORMAT_UNDEFINED};
+    commands_add(c, &d);
+}
+
+static void run_commands(struct vulkan_backend *b, struct commands *c)
+{
+    GError *error = NULL;
+    bool good = commands_finish(c, b->spare->buffer, &error) && commands_run(c, NULL, NULL, &error);
+    CHECK(good, "%s", error ? error->message : "");
+    commands_destroy(c);
+}
+
+/* Two dispatches where the second reads what the first wrote; the recorder is told otherwise. */
+static void without_barrier(void)
+{
+    struct vulkan_backend *b = create(DTYPE_F32);
+    struct memory_block *block = gpu_memory_block_create(b->m, 8192, MEMORY_DEVICE, "a test", NULL);
+    struct commands *c = commands_create(b->d, b->p, &b->scale);
+    add_scale(b, c, block, 0, 4096, 256, 4096, false);
+    add_scale(b, c, block, 4096, 0, 256, 4096, false);
+    run_commands(b, c);
+    gpu_memory_block_destroy(b->m, block);
+    backend_destroy(&b->base);
+}
+
+static void leak(void)
+{
+    struct vulkan_backend *b = create(DTYPE_F32);
+    gpu_memory_block_create(b->m, 8192, MEMORY_DEVICE, "a test", NULL);
+    backend_destroy(&b->base);
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc > 1 ? argv[1] : "net";
+    if (strcmp(mode, "net") == 0) {
+        run_net(DTYPE_F32);
+        run_net(DTYPE_F16);
+        CHECK(gpu_validation_messages() == 0, "%d messages", gpu_validation_messages());
+        return check_result();
+    }
+    if (strcmp(mode, "barrier") == 0)
+        without_barrier();
+    else
+        leak();
+    CHECK(gpu_validation_messages() > 0, "the layers did not see the fault '%s'", mode);
+    return check_result();
+}
