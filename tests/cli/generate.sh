@@ -75,7 +75,7 @@ check "--noise" tiny --sampler DDIM --noise d2/latent_000.npy --output noise.png
 check "the same picture" cmp -s ddim.png noise.png
 
 # Ctrl-C: ends soon, says so, leaves nothing.
-tiny --steps 500 --size 1024x1024 --output stop.png >/dev/null 2>stop.err &
+"$figment" generate --model "$model" --prompt x --steps 500 --size 1024x1024 --device cpu --threads 1 --output stop.png >/dev/null 2>stop.err &
 pid=$!
 sleep 1
 kill -INT $pid
