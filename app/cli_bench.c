@@ -98,6 +98,95 @@ static void bench_whole(const struct bench_options *options, const char *size,
               out);
 }
 
+/* ---- how soon a stopped job is over ---- */
+
+#define CANCELS 40
+
+struct cancelling {
+    GMutex mutex;
+    GCond changed;
+    bool over;
+    enum event_type end;
+};
+
+static void on_cancel_event(const struct event *e, void *user)
+{
+    struct cancelling *c = user;
+
+    if (e->type < EVENT_DONE)
+        return;
+    g_mutex_lock(&c->mutex);
+    c->over = true;
+    c->end = e->type;
+    g_cond_signal(&c->changed);
+    g_mutex_unlock(&c->mutex);
+}
+
+/* Until the job is over or the time (microseconds) is. */
+static void wait_over(struct cancelling *c, gint64 time)
+{
+    gint64 until = g_get_monotonic_time() + time;
+
+    g_mutex_lock(&c->mutex);
+    while (!c->over && g_cond_wait_until(&c->changed, &c->mutex, until))
+        ;
+    g_mutex_unlock(&c->mutex);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Stops jobs at random times, model loading and decoding among them; the median and p95. */
+static void bench_cancel(const struct bench_options *options, struct bench_output *out)
+{
+    struct engine_options engine_options = {NULL, options->threads};
+    struct request r = {.prompt = "a red apple",
+                        .width = 256,
+                        .height = 256,
+                        .no_save = true,
+                        .device = (char *)options->device,
+                        .precision = (char *)options->precision};
+    struct cancelling c = {.over = false};
+    struct engine *engine = engine_create(&engine_options, on_cancel_event, &c);
+    double times[CANCELS];
+    gint64 whole;
+    int n = 0;
+
+    engine_submit(engine, &r);
+    whole = g_get_monotonic_time();
+    wait_over(&c, G_MAXINT64 / 2);
+    whole = g_get_monotonic_time() - whole;
+    for (int i = 0; i < CANCELS && c.end != EVENT_FAILED; i++) {
+        gint64 begun;
+
+        if (i % 4 == 0)
+            engine_unload(engine);
+        c.over = false;
+        engine_submit(engine, &r);
+        wait_over(&c, (gint64)(g_random_double() * (double)whole));
+        if (c.over)
+            continue;
+        begun = g_get_monotonic_time();
+        engine_cancel_all(engine);
+        wait_over(&c, G_MAXINT64 / 2);
+        times[n++] = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+    }
+    engine_destroy(engine);
+    if (n < 2)
+        return;
+    qsort(times, (size_t)n, sizeof times[0], by_value);
+    print_row(
+        &(struct bench_row){.name = "bundled model, Stop to idle, median", .seconds = times[n / 2]},
+        out);
+    print_row(&(struct bench_row){.name = "bundled model, Stop to idle, 95th percentile",
+                                  .seconds = times[(n * 95 - 1) / 100]},
+              out);
+}
+
 int cli_bench(int argc, char **argv)
 {
     char *device = NULL, *precision = NULL, *only = NULL;
@@ -123,6 +212,8 @@ int cli_bench(int argc, char **argv)
         bench.only = only;
         bench_whole(&bench, "128x128", &out);
         bench_whole(&bench, "256x256", &out);
+        if (!only || strstr("bundled model, Stop to idle", only))
+            bench_cancel(&bench, &out);
         if (!bench_run(&bench, print_row, &out, &error))
             status = cli_fail_error(error);
     }
