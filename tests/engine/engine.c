@@ -2,6 +2,9 @@
  * of events, the queue, cancelling, failing. */
 #include "tests/check.h"
 
+#include <unistd.h>
+
+#include "engine/npy.h"
 #include "tests/engine/run.h"
 
 static struct engine *engine;
@@ -240,6 +243,29 @@ static void fails(const struct request *r, int code, const char *message)
     CHECK_STR(run.message, message);
 }
 
+/* What overflows is an error with a name, never a black picture. */
+static void test_numbers(void)
+{
+    struct request r = {TINY_REQUEST};
+    char *path = g_strdup_printf("%s/figment-noise-%d.npy", g_get_tmp_dir(), (int)getpid());
+    float values[8 * 8 * 4];
+
+    for (gsize i = 0; i < G_N_ELEMENTS(values); i++)
+        values[i] = i % 2 ? 3e38f : -3e38f;
+    CHECK(npy_write(path, values, 4, (int64_t[]){1, 4, 8, 8}, NULL), "%s", path);
+    r.noise_path = path;
+    fails(&r, ENGINE_ERROR_NUMBERS,
+          "The U-Net's numbers went out of range at step 1 (NaN or infinity). Try --precision f32, "
+          "or less guidance.");
+    CHECK(run.pictures->len == 0, "a picture of NaN");
+    r.width = 72;
+    CHECK(run_request(engine, &run, &r) == EVENT_FAILED && run.code == ENGINE_ERROR_INPUT &&
+              strstr(run.message, "must be [1, 4, 8, 9] for this size"),
+          "%s", run.message);
+    remove(path);
+    g_free(path);
+}
+
 static void test_failures(void)
 {
     struct request r = {TINY_REQUEST};
@@ -263,6 +289,7 @@ static void test_failures(void)
     r.noise_path = (char *)"README.md";
     fails(&r, ENGINE_ERROR_INPUT, "“README.md” is not a .npy file of 32-bit floats in C order.");
     r.noise_path = NULL;
+    test_numbers();
     r.no_save = false;
     r.folder = (char *)"README.md";
     CHECK(run_request(engine, &run, &r) == EVENT_FAILED, "saved into a file");
