@@ -37,7 +37,6 @@ expect 2 "“./empty” is no model: the folder has no model_index.json." genera
 expect 2 "“o” is one argument too many for “figment generate”." generate x o
 expect 2 "The prompt is longer than 64 KiB." generate --model "$model" --prompt "$(head -c 70000 /dev/zero | tr '\0' a)"
 expect 2 "The value of --prompt is not UTF-8 text." generate --model "$model" --prompt $'\xff\xfe'
-expect 2 "<lora:x> can't be applied by this version; take it out of the prompt." $g --prompt "a <lora:x:1>"
 echo hello >note.txt
 expect 2 "“note.txt” is not a PNG picture." $g --init note.txt --device cpu
 expect 2 "“note.txt” is not a PNG picture." $g --from note.txt

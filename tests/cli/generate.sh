@@ -42,6 +42,7 @@ check "devices" bash -c "\"$figment\" devices | grep -q '^[* ] cpu'"
 check "inspect" bash -c "\"$figment\" inspect \"$model\" | grep -q text_encoder"
 check "inspect a file" bash -c "\"$figment\" inspect \"$model/text_encoder/model.safetensors\" --tensors | grep -q token_embedding.weight"
 
+expect 0 "There is no LoRA “x” in your folders; the picture is made without it." generate --model "$model" --prompt "a <lora:x:1>" --steps 1 --device cpu --threads 1 --output l.png
 tiny --json --output e.png >events
 check "every line is JSON, the events in order" python3 - events <<'PY'
 import json, sys
