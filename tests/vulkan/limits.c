@@ -1,0 +1,110 @@
+/*
+ * A device with small limits gives the same picture: ranges of 200 kB cut every tensor of the small
+ * network into windows, 128 invocations, 700 groups. Also: no dispatch has more loop trips than
+ * lavapipe runs, memory that runs out is a sentence and is given back.
+ */
+#include "compute/tape_private.h"
+#include "compute/vulkan/internal.h"
+#include "tests/vulkan/net.h"
+
+#define SIZE 48
+
+static struct backend *create(const char *limits, enum dtype precision)
+{
+    GError *error = NULL;
+    if (limits)
+        g_setenv("FIGMENT_VULKAN_LIMITS", limits, true);
+    else
+        g_unsetenv("FIGMENT_VULKAN_LIMITS");
+    struct backend *b = vulkan_backend_create(NULL, precision, &error);
+    if (!b)
+        g_error("%s", error->message);
+    return b;
+}
+
+static struct commands_stats stats_of(const struct net *net)
+{
+    return commands_stats(((struct vulkan_program *)net->tape->program)->commands);
+}
+
+static float *picture(struct backend *b, int *dispatches)
+{
+    GError *error = NULL;
+    struct net net = net_record(SIZE);
+    float *out = g_new0(float, net.out_count);
+    bool good = net_finish(&net, b, &error) && net_run(&net, out, &error);
+    CHECK(good, "%s", error ? error->message : "");
+    g_clear_error(&error);
+    if (good) {
+        *dispatches = stats_of(&net).dispatches;
+        CHECK(stats_of(&net).most_trips <= LAVAPIPE_TRIPS);
+    }
+    net_destroy(&net);
+    backend_forget_weights(b);
+    return out;
+}
+
+static void same_picture(enum dtype precision)
+{
+    struct backend *usual = create(NULL, precision);
+    struct backend *small = create("range=200000,invocations=128,groups=700", precision);
+    int few = 0, many = 0;
+    g_autofree float *expected = picture(usual, &few), *got = picture(small, &many);
+    CHECK(many > few + 5, "%d dispatches, %d with small ranges: nothing was cut", few, many);
+    /* The same sums in the same order: windows change no bit. */
+    size_t count = (size_t)(2 * SIZE * SIZE * 3), different = 0;
+    for (size_t i = 0; i < count; i++)
+        different += memcmp(&expected[i], &got[i], sizeof(float)) != 0;
+    CHECK(different == 0, "%zu of %zu values differ", different, count);
+    backend_destroy(small);
+    backend_destroy(usual);
+}
+
+static void memory_runs_out(void)
+{
+    struct backend *b = create("heap=1500000", DTYPE_F32);
+    size_t before = b->bytes_now;
+    GError *error = NULL;
+    struct net net = net_record(256);
+    CHECK(!net_finish(&net, b, &error));
+    CHECK(error && g_error_matches(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY));
+    CHECK(error && strstr(error->message, "Not enough graphics memory"), "%s",
+          error ? error->message : "");
+    g_clear_error(&error);
+    net_destroy(&net);
+    backend_forget_weights(b);
+    CHECK(b->bytes_now == before, "%zu bytes before, %zu after", before, b->bytes_now);
+    struct net small = net_record(8);
+    g_autofree float *out = g_new0(float, small.out_count);
+    CHECK(net_finish(&small, b, &error) && net_run(&small, out, &error), "%s",
+          error ? error->message : "");
+    net_destroy(&small);
+    backend_destroy(b);
+}
+
+/* The deepest loops of real networks, compiled but not run: the recorder asserts the trips. */
+static void deep_loops(void)
+{
+    struct backend *b = create(NULL, DTYPE_F16);
+    struct tape *t = tape_create("a VAE's attention at 1024 x 1024");
+    struct tensor *q = tape_input(t, "q", DTYPE_F32, 3, (int64_t[]){1, 16384, 512});
+    struct tensor *y = op_attention(t, q, q, q, (struct attention_params){.heads = 1});
+    y = op_group_norm(t, y, NULL, NULL, 32, 1e-6f);
+    tape_output(t, "y", y);
+    GError *error = NULL;
+    CHECK(tape_finish(t, b, NULL, &error), "%s", error ? error->message : "");
+    struct net net = {.tape = t};
+    CHECK(stats_of(&net).most_trips > 30000 && stats_of(&net).most_trips <= LAVAPIPE_TRIPS,
+          "%" G_GUINT64_FORMAT " trips", stats_of(&net).most_trips);
+    tape_destroy(t);
+    backend_destroy(b);
+}
+
+int main(void)
+{
+    same_picture(DTYPE_F32);
+    same_picture(DTYPE_F16);
+    memory_runs_out();
+    deep_loops();
+    return check_result();
+}
