@@ -20,6 +20,17 @@ static float uniform(uint64_t key, size_t i) /* in [-1, 1) */
     return (float)((int64_t)mix(key + i) >> 40) * 0x1p-23f;
 }
 
+/* The last layer of a branch that is added to what goes around it. */
+static bool ends_branch(const char *name)
+{
+    static const char *const ends[] = {".conv2.weight", ".to_out.0.weight", ".ff.net.2.weight",
+                                       ".proj_out.weight"};
+    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++)
+        if (g_str_has_suffix(name, ends[i]))
+            return true;
+    return false;
+}
+
 static bool random_read(const struct weight *weight, enum dtype as, size_t first, size_t count,
                         void *dst, GError **error)
 {
@@ -29,6 +40,8 @@ static bool random_read(const struct weight *weight, enum dtype as, size_t first
     bool matrix = weight->rank > 1, norm = !matrix && g_str_has_suffix(weight->name, ".weight");
     size_t inputs = matrix ? weight_count(weight) / (size_t)weight->dims[0] : 1;
     float size = matrix ? sqrtf(3 / (float)inputs) : 0.1f, offset = norm ? 1 : 0;
+    if (ends_branch(weight->name))
+        size *= 0.5f; /* as in trained networks, where the way around carries most */
     float values[CHUNK];
 
     for (size_t done = 0; done < count; done += CHUNK) {

@@ -181,7 +181,7 @@ def make_vae(name, config, seed, batch, height, width):
 def tiny_autoencoder(seed):
     config = dict(encoder_block_out_channels=[12] * 4, decoder_block_out_channels=[12] * 4)
     tiny = AutoencoderTiny(**config)
-    return config, fill(tiny, seed)
+    return config, fill(tiny, seed, 1)
 
 
 def run_tiny(tiny, seed, batch=1, height=3, width=2):
@@ -205,10 +205,10 @@ def make_folder():
     shutil.rmtree(folder, ignore_errors=True)
     config = dict(block_out_channels=[16, 32], down_block_types=[CROSS, PLAIN], up_block_types=[UP_PLAIN, UP_CROSS],
                   layers_per_block=1, norm_num_groups=8, cross_attention_dim=32, attention_head_dim=2, sample_size=8)
-    unet = fill(UNet2DConditionModel(**config), 41).half()
+    unet = fill(UNet2DConditionModel(**config), 41, 1).half()
     vae_config = dict(block_out_channels=[8, 8, 16, 16], down_block_types=[ENCODER] * 4, up_block_types=[DECODER] * 4,
                       layers_per_block=1, norm_num_groups=4, sample_size=64)
-    vae = fill(AutoencoderKL(**vae_config), 42).half()
+    vae = fill(AutoencoderKL(**vae_config), 42, 1).half()
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
     DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,

@@ -19,7 +19,10 @@ def _str_hash(name):  # GLib's g_str_hash()
     return h
 
 
-def draw(name, shape, seed):
+BRANCH_ENDS = (".conv2.weight", ".to_out.0.weight", ".ff.net.2.weight", ".proj_out.weight")
+
+
+def draw(name, shape, seed, branches=0.5):
     count = int(np.prod(shape))
     key = _mix(np.uint64(seed ^ _str_hash(name)))
     with np.errstate(over="ignore"):
@@ -27,13 +30,14 @@ def draw(name, shape, seed):
     u = (bits.astype(np.int64) >> 40).astype(np.float32) * np.float32(2.0**-23)
     if len(shape) > 1:
         inputs = count // shape[0]
-        values = np.sqrt(np.float32(3) / np.float32(inputs)) * u
+        size = np.sqrt(np.float32(3) / np.float32(inputs))
+        values = (size * np.float32(branches) if name.endswith(BRANCH_ENDS) else size) * u
     else:
         values = np.float32(1 if name.endswith(".weight") else 0) + np.float32(0.1) * u
     return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
 
-def fill(module, seed):
+def fill(module, seed, branches=0.5):
     """Replaces all parameters of a diffusers or transformers module."""
-    module.load_state_dict({k: draw(k, tuple(v.shape), seed) for k, v in module.state_dict().items()})
+    module.load_state_dict({k: draw(k, tuple(v.shape), seed, branches) for k, v in module.state_dict().items()})
     return module.eval().requires_grad_(False)
