@@ -1,5 +1,6 @@
 #include "app/application.h"
 
+#include "app/watchdog.h"
 #include "ui/preferences.h"
 #include "ui/window.h"
 
@@ -77,15 +78,18 @@ static void fig_application_startup(GApplication *application)
     self->settings = fig_settings_new(self->request);
     fig_preferences_apply_theme(self->settings);
     self->bridge = fig_bridge_new(self->settings);
+    watchdog_begin(self->bridge);
 }
 
 static void fig_application_activate(GApplication *application)
 {
     FigApplication *self = FIG_APPLICATION(application);
     GtkWindow *window = gtk_application_get_active_window(GTK_APPLICATION(self));
-    if (!window)
+    if (!window) {
         window = GTK_WINDOW(
             fig_window_new(ADW_APPLICATION(self), self->settings, self->request, self->bridge));
+        watchdog_window(GTK_WIDGET(window));
+    }
     gtk_window_present(window);
 }
 
@@ -108,6 +112,7 @@ static void fig_application_shutdown(GApplication *application)
         fig_settings_flush(self->settings);
     if (self->bridge)
         g_object_run_dispose(G_OBJECT(self->bridge)); /* joins the engine's thread */
+    watchdog_end();
     g_clear_object(&self->bridge);
     g_clear_object(&self->settings);
     g_clear_object(&self->request);

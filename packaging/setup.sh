@@ -5,7 +5,7 @@ set -u
 build=(gcc g++ pkg-config cmake ninja-build gettext libglib2.0-dev libglib2.0-dev-bin libjansson-dev libdnnl-dev libpng-dev
     libsqlite3-dev libstb-dev libgtk-4-dev libadwaita-1-dev libvulkan-dev glslang-tools spirv-tools mesa-vulkan-drivers
     adwaita-icon-theme)
-check=(clang-format strace xvfb xauth at-spi2-core dbus dbus-daemon python3 python3-gi gir1.2-atspi-2.0 vulkan-validationlayers
+check=(clang-format strace xvfb xauth at-spi2-core dbus dbus-daemon python3 python3-gi gir1.2-atspi-2.0 libxtst6 vulkan-validationlayers
     desktop-file-utils appstream util-linux)
 
 wanted=("${build[@]}")

@@ -4,6 +4,7 @@
 #include "ui/batch.h"
 #include "ui/prompt.h"
 #include "ui/window.h"
+#include "ui/names.h"
 
 #include <glib/gi18n.h>
 
@@ -176,6 +177,7 @@ static void fig_batch_dialog_class_init(FigBatchDialogClass *class)
 static void fig_batch_dialog_init(FigBatchDialog *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    fig_names_set(GTK_WIDGET(self));
     g_signal_connect_swapped(self->start, "clicked", G_CALLBACK(start_clicked), self);
     g_signal_connect_swapped(self->load, "clicked", G_CALLBACK(load_clicked), self);
     g_signal_connect_swapped(self->prompts, "notify::text", G_CALLBACK(show_count), self);

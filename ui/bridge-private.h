@@ -6,7 +6,6 @@
 #include "engine/journal.h"
 #include "ui/bridge.h"
 
-FigSettings *fig_bridge_settings(FigBridge *self);
 struct history *
 fig_bridge_open_history(FigBridge *self); /* borrowed; NULL when it cannot be opened */
 

@@ -48,6 +48,7 @@ G_DECLARE_FINAL_TYPE(FigBridge, fig_bridge, FIG, BRIDGE, GObject)
  * FigRemedy), "finished" (int pictures, double seconds: the queue has run dry).
  */
 FigBridge *fig_bridge_new(FigSettings *settings);
+FigSettings *fig_bridge_settings(FigBridge *self); /* borrowed */
 
 /* Puts a copy of the request at the end of the queue; it starts at once when nothing runs. The
  * job's key. */

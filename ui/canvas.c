@@ -189,6 +189,11 @@ void fig_canvas_zoom_by(FigCanvas *self, double factor)
     fig_canvas_set_zoom(self, current_scale(self) * factor);
 }
 
+void fig_canvas_set_description(FigCanvas *self, const char *text)
+{
+    gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL, text, -1);
+}
+
 /* ---- input ---- */
 
 static gboolean scrolled(FigCanvas *self, double dx, double dy, GtkEventControllerScroll *scroll)
@@ -388,8 +393,7 @@ static void fig_canvas_init(FigCanvas *self)
     self->divider = 0.5;
     gtk_widget_set_focusable(GTK_WIDGET(self), TRUE);
     gtk_widget_set_overflow(GTK_WIDGET(self), GTK_OVERFLOW_HIDDEN);
-    gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL,
-                                   _("Picture"), -1);
+    fig_canvas_set_description(self, _("Picture"));
     add_controllers(self);
 }
 

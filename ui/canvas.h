@@ -19,3 +19,5 @@ void fig_canvas_set_compare(FigCanvas *self, GdkPaintable *before);
 void fig_canvas_set_zoom(FigCanvas *self, double zoom);
 double fig_canvas_get_zoom(FigCanvas *self);
 void fig_canvas_zoom_by(FigCanvas *self, double factor);
+/* What a screen reader says of it. */
+void fig_canvas_set_description(FigCanvas *self, const char *text);

@@ -1,5 +1,7 @@
 #include "ui/export-dialog.h"
 
+#include "ui/names.h"
+
 #include <glib/gi18n.h>
 
 struct _FigExportDialog {
@@ -46,6 +48,8 @@ static void folder_chosen(FigExportDialog *self, int response)
         g_autoptr(GFile) file = gtk_file_chooser_get_file(GTK_FILE_CHOOSER(self->chooser));
         g_free(self->folder);
         self->folder = file ? g_file_get_path(file) : NULL;
+        if (self->folder)
+            g_object_set(fig_bridge_settings(self->bridge), "export-folder", self->folder, NULL);
         show_folder(self);
     }
     g_clear_object(&self->chooser);
@@ -195,6 +199,7 @@ static void fig_export_dialog_class_init(FigExportDialogClass *class)
 static void fig_export_dialog_init(FigExportDialog *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    fig_names_set(GTK_WIDGET(self));
     g_signal_connect_swapped(self->choose, "clicked", G_CALLBACK(choose_clicked), self);
     g_signal_connect_swapped(self->export, "clicked", G_CALLBACK(export_clicked), self);
     g_signal_connect_swapped(self->cancel, "clicked", G_CALLBACK(cancel_clicked), self);
@@ -207,8 +212,10 @@ FigExportDialog *fig_export_dialog_new(GtkWindow *parent, FigBridge *bridge, GLi
     FigExportDialog *self = g_object_new(FIG_TYPE_EXPORT_DIALOG, "transient-for", parent, NULL);
     self->bridge = g_object_ref(bridge);
     self->pictures = g_object_ref(pictures);
-    const char *documents = g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
-    self->folder = documents ? g_strdup(documents) : NULL;
+    const char *last = fig_record_text(fig_bridge_settings(bridge), "export-folder");
+    if (!g_file_test(last, G_FILE_TEST_IS_DIR))
+        last = g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
+    self->folder = g_strdup(last);
     guint n = g_list_model_get_n_items(pictures);
     g_autofree char *title =
         g_strdup_printf(g_dngettext(NULL, "Export %u Picture", "Export %u Pictures", n), n);

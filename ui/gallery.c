@@ -1,6 +1,7 @@
 #include "ui/gallery.h"
 
 #include "ui/tile.h"
+#include "ui/names.h"
 
 #include <adwaita.h>
 #include <glib/gi18n.h>
@@ -229,6 +230,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
 static void fig_gallery_init(FigGallery *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    fig_names_set(GTK_WIDGET(self));
     self->selection = gtk_multi_selection_new(NULL);
     gtk_grid_view_set_model(self->grid, GTK_SELECTION_MODEL(self->selection));
     g_autoptr(GtkListItemFactory) factory = fig_tile_factory_new(160);

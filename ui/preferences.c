@@ -1,5 +1,7 @@
 #include "ui/preferences.h"
 
+#include "ui/names.h"
+
 #include <glib/gi18n.h>
 #include <string.h>
 
@@ -249,6 +251,7 @@ static void fig_preferences_class_init(FigPreferencesClass *class)
 static void fig_preferences_init(FigPreferences *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    fig_names_set(GTK_WIDGET(self));
 }
 
 FigPreferences *fig_preferences_new(GtkWindow *parent, FigSettings *settings, FigBridge *bridge)

@@ -12,7 +12,7 @@ struct _FigPrompt {
     char *text; /* owned: what was last notified */
 };
 
-enum { PROP_TEXT = 1, PROP_PLACEHOLDER, N_PROPS };
+enum { PROP_TEXT = 1, PROP_PLACEHOLDER, PROP_LABEL, N_PROPS };
 static GParamSpec *props[N_PROPS];
 
 G_DEFINE_FINAL_TYPE(FigPrompt, fig_prompt, GTK_TYPE_WIDGET)
@@ -133,8 +133,18 @@ static void changed(FigPrompt *self)
 
 static void set_text(FigPrompt *self, const char *text)
 {
-    if (g_strcmp0(self->text, text) != 0)
+    GtkTextIter a, b;
+    if (g_strcmp0(self->text, text) == 0)
+        return;
+    if (!*self->text) {
         gtk_text_buffer_set_text(self->buffer, text ? text : "", -1);
+        return;
+    }
+    gtk_text_buffer_begin_user_action(self->buffer); /* what somebody wrote can be had back */
+    gtk_text_buffer_get_bounds(self->buffer, &a, &b);
+    gtk_text_buffer_delete(self->buffer, &a, &b);
+    gtk_text_buffer_insert(self->buffer, &a, text ? text : "", -1);
+    gtk_text_buffer_end_user_action(self->buffer);
 }
 
 void fig_prompt_focus(FigPrompt *self)
@@ -162,6 +172,9 @@ static void fig_prompt_set_property(GObject *object, guint id, const GValue *val
         set_text(self, string);
     else if (id == PROP_PLACEHOLDER)
         gtk_label_set_label(GTK_LABEL(self->placeholder), string ? string : "");
+    else if (id == PROP_LABEL)
+        gtk_accessible_update_property(GTK_ACCESSIBLE(self->view), GTK_ACCESSIBLE_PROPERTY_LABEL,
+                                       string ? string : "", -1);
     else
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
 }
@@ -204,6 +217,8 @@ static void fig_prompt_class_init(FigPromptClass *class)
     GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY;
     props[PROP_TEXT] = g_param_spec_string("text", NULL, NULL, "", flags);
     props[PROP_PLACEHOLDER] = g_param_spec_string("placeholder", NULL, NULL, "", flags);
+    props[PROP_LABEL] =
+        g_param_spec_string("label", NULL, NULL, "", G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS);
     g_object_class_install_properties(object_class, N_PROPS, props);
 }
 

@@ -1,7 +1,8 @@
 /*
  * FigPrompt: a text field for a prompt: several lines, undo, a placeholder, and A1111's habit:
  * Ctrl+Up and Ctrl+Down change the weight of the selection (or of the word at the cursor) by 0.1.
- * Tab moves on. Properties: "text" (bind it), "placeholder". Ctrl+Return is left to the window.
+ * Tab moves on. Properties: "text" (bind it), "placeholder",
+ * "label" (its name for screen readers). Ctrl+Return is left to the window.
  * Main thread only.
  */
 #pragma once

@@ -1,5 +1,7 @@
 #include "ui/queue.h"
 
+#include "ui/names.h"
+
 #include <adwaita.h>
 #include <glib/gi18n.h>
 
@@ -28,6 +30,7 @@ static GtkWidget *add_button(GtkWidget *row, const char *icon, const char *name,
     g_object_set_data(G_OBJECT(button), "job", g_object_get_data(G_OBJECT(row), "job"));
     g_signal_connect(button, "clicked", clicked, self);
     adw_action_row_add_suffix(ADW_ACTION_ROW(row), button);
+    fig_names_set(button);
     return button;
 }
 
@@ -129,4 +132,5 @@ static void fig_queue_class_init(FigQueueClass *class)
 static void fig_queue_init(FigQueue *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    fig_names_set(GTK_WIDGET(self));
 }

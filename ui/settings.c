@@ -26,6 +26,7 @@ static const struct fig_field fields[] = {
     {"notify", G_TYPE_BOOLEAN, NULL, TRUE, 0, 0},
     {"welcomed", G_TYPE_BOOLEAN, NULL, FALSE, 0, 0},
     {"model-folders", G_TYPE_STRING, "", 0, 0, 0}, /* separated by ; */
+    {"export-folder", G_TYPE_STRING, "", 0, 0, 0}, /* "" = Pictures */
     {"window-width", G_TYPE_INT, NULL, 1280, 360, 8192},
     {"window-height", G_TYPE_INT, NULL, 800, 300, 8192},
     {"window-maximized", G_TYPE_BOOLEAN, NULL, FALSE, 0, 0},

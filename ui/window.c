@@ -1,5 +1,6 @@
 #include "ui/window-private.h"
 
+#include "ui/names.h"
 #include "ui/tile.h"
 
 #include <glib/gi18n.h>
@@ -104,14 +105,16 @@ static void show_preview(FigWindow *self)
     fig_canvas_set_compare(self->canvas, NULL);
     fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(preview));
     g_clear_object(&self->shown);
+    int step, steps;
+    g_object_get(self->bridge, "step", &step, "steps", &steps, NULL);
+    g_autofree char *text = g_strdup_printf(_("Picture in the making, step %d of %d"), step, steps);
+    fig_canvas_set_description(self->canvas, text);
     fig_window_update_actions(self);
 }
 
 static void apply_compare(FigWindow *self)
 {
     g_autoptr(GdkTexture) texture = NULL;
-    GAction *action = g_action_map_lookup_action(G_ACTION_MAP(self), "compare");
-    (void)action;
     if (gtk_toggle_button_get_active(self->compare) && self->before && self->shown)
         texture = fig_picture_load(self->before, NULL);
     fig_canvas_set_compare(self->canvas, texture ? GDK_PAINTABLE(texture) : NULL);
@@ -132,8 +135,7 @@ void fig_window_show_picture(FigWindow *self, FigPicture *picture)
     fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(texture));
     apply_compare(self);
     g_autofree char *description = fig_picture_describe(picture);
-    gtk_accessible_update_property(GTK_ACCESSIBLE(self->canvas), GTK_ACCESSIBLE_PROPERTY_LABEL,
-                                   description, -1);
+    fig_canvas_set_description(self->canvas, description);
     fig_window_update_actions(self);
 }
 
@@ -143,6 +145,9 @@ static void show_count(FigWindow *self)
     g_autofree char *text = g_strdup_printf(
         g_dngettext(NULL, "%d picture · Show all", "%d pictures · Show all", (gulong)n), (int)n);
     gtk_label_set_label(self->strip_label, text);
+    gtk_accessible_update_property(
+        GTK_ACCESSIBLE(gtk_widget_get_parent(GTK_WIDGET(self->strip_label))),
+        GTK_ACCESSIBLE_PROPERTY_LABEL, text, -1);
     gtk_widget_set_visible(self->strip_box,
                            n > 0 || g_list_model_get_n_items(G_LIST_MODEL(self->recent)) > 0);
 }
@@ -170,6 +175,7 @@ static void picture_made(FigWindow *self, FigPicture *picture)
     if (self->following) {
         fig_window_show_picture(self, picture);
         gtk_single_selection_set_selected(self->selection, 0);
+        gtk_widget_activate_action(GTK_WIDGET(self->strip), "list.scroll-to-item", "u", 0);
     }
     if (g_strcmp0(gtk_stack_get_visible_child_name(self->pages), "gallery") == 0)
         fig_gallery_refresh(self->gallery);
@@ -318,6 +324,7 @@ static void fig_window_init(FigWindow *self)
     g_signal_connect_swapped(self->strip, "activate", G_CALLBACK(strip_activated), self);
     g_signal_connect_swapped(self->compare, "toggled", G_CALLBACK(apply_compare), self);
     fill_examples(self);
+    fig_names_set(GTK_WIDGET(self));
     fig_window_accept_drops(self);
 }
 

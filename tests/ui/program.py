@@ -1,0 +1,324 @@
+"""The window, used as a person uses it: type, generate, watch, stop, queue, search, export, open a picture, compare,
+batch, restart. usage: program.py BINARY FOLDER MODEL [STEP...]"""
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import robot
+from robot import check, wait
+
+BINARY, FOLDER, MODEL = os.path.abspath(sys.argv[1]), sys.argv[2], os.path.abspath(sys.argv[3])
+
+
+class Session:
+    """The desktop, and the program on it."""
+
+    def __init__(self, folder=FOLDER, width=1280, height=800, settings=None, request=None):
+        self.desktop = robot.Desktop(folder, width, height)
+        self.keys = robot.Keyboard()
+        self.pictures = self.desktop.path("pictures")
+        self.exports = self.desktop.path("exports")
+        os.makedirs(self.exports)
+        self.model = self.desktop.path("data", "figment", "models", "tiny")
+        shutil.copytree(MODEL, self.model)
+        os.makedirs(self.desktop.path("config", "figment"))
+        self.configure(settings, request)
+        self.program = None
+
+    def configure(self, settings=None, request=None):
+        values = {"Settings": {"folder": self.pictures, "export-folder": self.exports,
+                               "window-width": self.desktop.width - 10, "window-height": self.desktop.height - 10,
+                               **(settings or {})},
+                  "Request": {"model": self.model, "width": 64, "height": 64, "steps": 12, "guidance": 5,
+                              **(request or {})}}
+        with open(self.desktop.path("config", "figment", "settings.ini"), "w") as file:
+            for group, keys in values.items():
+                file.write(f"[{group}]\n" + "".join(f"{k}={v}\n" for k, v in keys.items()))
+
+    def launch(self, *arguments, environment=None):
+        self.program = robot.Program(self.desktop, BINARY, *arguments,
+                                     environment={"FIGMENT_WATCHDOG": "1", **(environment or {})})
+        self.keys.focus_top()
+        return self.program
+
+    @property
+    def window(self):
+        return self.program.window
+
+    def files(self):
+        return sorted(glob.glob(self.pictures + "/*.png"))
+
+    def canvas(self):
+        return self.window.one("image", "Picture.*|.* × .*")
+
+    def wait_idle(self, what="the queue to run dry"):
+        wait(lambda: self.stop_button() and not self.stop_button().sensitive and self.waiting() == 0, what)
+
+    def stop_button(self):
+        found = self.window.all("push button", "Stop")
+        return found[0] if found else None
+
+    def waiting(self):
+        label = self.queue_button().name
+        digits = [word for word in label.split() if word.isdigit()]
+        return int(digits[0]) if digits else 0
+
+    def queue_button(self):
+        return self.window.one("push button", "Queue.*", patience=20)
+
+    def set_prompt(self, text):
+        field = self.window.one("text", "Prompt")
+        field.set_text(text)
+        wait(lambda: field.text == text, "the prompt to be " + text)
+
+    def set_number(self, name, value):
+        field = self.window.one("spin button", name)
+        field.set_value(value)
+        wait(lambda: field.value == value, f"{name} to be {value}")
+
+    def generate(self):
+        self.window.one("push button", "Generate", sensitive=True).act()
+
+    def dialog(self, title):
+        """A dialog by its title (a regular expression); it has the keys afterwards."""
+        found = wait(lambda: next((w for w in self.program.root.children() if re.fullmatch(title, w.name) and w.showing), None),
+                     f"the dialog {title}")
+        self.keys.focus_top()
+        return found
+
+    def gone(self, title):
+        wait(lambda: not any(re.fullmatch(title, w.name) and w.showing for w in self.program.root.children()),
+             f"the dialog {title} to go")
+        self.keys.focus_top()
+
+    def check_names(self, where):
+        """What can be focused has a name of its own for a screen reader."""
+        roles = {"push button", "toggle button", "check box", "radio button", "text", "entry", "password text",
+                 "spin button", "slider", "combo box", "menu item", "image"}
+
+        def bad():
+            return [str(w) for w in where.walk() if w.role in roles and w.showing and w.state("FOCUSABLE") and
+                    (not w.name or w.name.startswith("Gtk"))]
+        wait(lambda: not bad(), f"names in {where} for {bad()}", 20)
+
+    def end(self):
+        status = self.program.end()
+        complaints = self.program.complaints()
+        check(not complaints, "complaints in the log: " + "\n".join(complaints))
+        check(status == 0, f"exit status {status}\n{self.program.said()}")
+
+
+def step_previews(s):
+    check(s.window.one("label", "A Sentence Becomes a Picture"), "the welcome page")
+    s.desktop.shot("welcome")
+    s.check_names(s.window)
+    field = s.window.one("text", "Prompt")
+    wait(lambda: field.state("FOCUSED"), "the prompt to have the focus")
+    s.keys.type("a red apple, blue")
+    wait(lambda: field.text == "a red apple, blue", "the prompt as typed")
+    s.window.one("label", r"\d+ / 75")
+    # A fast machine is done before anybody has looked: then more steps.
+    for attempt, steps in enumerate((60, 150, 150, 150), 1):
+        said, seen = watch(s, steps)
+        wait(lambda: len(s.files()) == attempt, "the picture's file")
+        if min(len(said), len(seen)) >= 5:
+            break
+    check(len(said) >= 5, f"only {len(said)} steps were said")
+    check(len(seen) >= 5, f"only {len(seen)} different previews were seen")
+    s.desktop.shot("picture")
+    print(f"previews: {len(said)} said, {len(seen)} different on the screen, {steps} steps")
+
+
+def watch(s, steps):
+    """Makes a picture; what was said and seen on the way."""
+    said, seen = set(), set()
+    s.set_number("Steps", steps)
+    canvas = s.window.all("image", "Picture.*|.* × .*", showing=False)[0]  # found before: a walk takes its time
+    stop, files = s.stop_button(), len(s.files())
+    s.keys.press("Control_L", "Return")
+
+    def look():
+        name = canvas.name
+        if name.startswith("Picture in the making"):
+            said.add(name)
+            x, y, w, h = canvas.box
+            seen.add(s.desktop.crop((x + w // 2 - 100, y + h // 2 - 100, 200, 200)))
+            if len(said) == 3:
+                s.desktop.shot("preview")
+        return len(s.files()) > files and not stop.sensitive
+    wait(look, "the picture", every=0)
+    check(canvas.name.startswith("a red apple"), f"the canvas says {canvas.name}")
+    return said, seen
+
+
+def step_stop(s):
+    s.set_number("Steps", 150)
+    s.set_number("Pictures", 20)
+    before, files = s.canvas().name, len(s.files())
+    s.generate()
+    wait(lambda: s.canvas().name.startswith("Picture in the making"), "the first preview")
+    check(s.canvas().name != before, "the canvas follows")
+    s.stop_button().act()
+    s.wait_idle("Stop")
+    made = len(s.files()) - files
+    check(made < 20, "Stop came too late to mean anything")
+    s.set_number("Pictures", 1)
+    print(f"stop: {made} of 20 pictures were made before it")
+
+
+def step_queue(s):
+    before = len(s.files())
+    s.set_number("Steps", 150)
+    s.set_number("Pictures", 100)  # long enough for all that follows; it is stopped in the end
+    s.set_prompt("first of four")
+    s.generate()
+    s.set_number("Steps", 2)
+    s.set_number("Pictures", 1)
+    for word in ("second", "third", "fourth"):
+        s.set_prompt(word)
+        s.generate()
+    wait(lambda: s.waiting() == 3, "three that wait")
+    s.keys.press("Control_L", "j")
+    s.window.one("label", "Running.*")
+    check(len(s.window.all("label", "Waiting.*")) == 3, "three lines that wait")
+    s.check_names(s.window)
+    s.desktop.shot("queue")
+    remove = s.window.all("push button", "Remove")
+    check(len(remove) == 4, f"{len(remove)} lines can be removed")
+    remove[3].act()
+    wait(lambda: s.waiting() == 2, "one to be removed")
+    s.window.all("push button", "Earlier")[1].act()  # the third before the second
+    s.keys.press("Escape")
+    wait(lambda: not s.window.all("list", "Jobs"), "the queue to close")
+    wait(lambda: len(s.files()) > before, "one of the first")
+    s.stop_button().act()
+    s.wait_idle()
+    strip = s.window.one("list", "Recent pictures")
+    order = [w.name.split("\n")[0] for w in strip.walk() if w.role == "image" and " × " in w.name]
+    check(order[:3] == ["second", "third", "first of four"], f"in the strip: {order}")
+
+
+def step_gallery_and_export(s):
+    n = len(s.files())
+    some = len([f for f in s.files() if b"first of four" in open(f, "rb").read()])
+    found = f"{some} pictures?"
+    s.keys.press("Control_L", "h")
+    s.window.one("label", f"{n} pictures")
+    s.check_names(s.window)
+    s.desktop.shot("gallery")
+    s.window.one("entry|text", "Search in prompts").set_text("first four")
+    s.window.one("label", found)
+    s.window.one("push button", "Export….*", sensitive=True).act()
+    dialog = s.dialog(f"Export {some} Pictures?")
+    s.check_names(dialog)
+    dialog.one("combo box", "List of settings").focus()
+    s.desktop.shot("export")
+    dialog.one("push button", "Export.*", sensitive=True).act()
+    s.gone(f"Export {some} Pictures?")
+    s.window.one("label", found + " exported.*")
+    names = sorted(os.listdir(s.exports))
+    check(len([x for x in names if x.endswith(".png")]) == some, f"exported: {names}")
+    for name in names:
+        if name.endswith(".png"):
+            read = subprocess.run([BINARY, "read", "--json", os.path.join(s.exports, name)], capture_output=True)
+            check(json.loads(read.stdout)["prompt"] == "first of four", f"{name} does not tell its prompt")
+    s.window.one("entry|text", "Search in prompts").set_text("")
+    s.window.one("label", f"{n} pictures")
+    s.keys.press("Control_L", "h")
+
+
+def step_open(s):
+    first = [f for f in s.files() if b"a red apple" in open(f, "rb").read()][0]
+    s.set_prompt("something else")
+    second = subprocess.run([BINARY, first], stdin=subprocess.DEVNULL)  # goes to the running program
+    check(second.returncode == 0, "opening a picture from outside")
+    dialog = s.dialog(r"Use this picture's settings\?")
+    s.check_names(dialog)
+    s.desktop.shot("import")
+    field = s.window.one("text", "Prompt")
+    check(field.text == "something else", "nothing changes before it is asked for")
+    dialog.one("push button", "Use Settings.*").act()
+    wait(lambda: field.text == "a red apple, blue", "the settings of the picture")
+    s.gone(r"Use this picture's settings\?")
+    check(s.window.one("spin button", "Steps").value >= 60, "the steps of the picture")
+    check(not s.stop_button().sensitive, "nothing runs by itself")
+    damaged = s.desktop.path("damaged.png")
+    with open(damaged, "wb") as file:
+        file.write(open(first, "rb").read()[:100])
+    subprocess.run([BINARY, damaged], stdin=subprocess.DEVNULL)
+    s.window.one("label", ".*damaged.*")
+    s.desktop.shot("error")
+
+
+def step_dialogs(s):
+    for combination, title, name in ((("Control_L", "comma"), "Preferences", "preferences"),
+                                     (("Control_L", "Shift_L", "b"), "Batch Run", "batch")):
+        s.keys.press(*combination)
+        dialog = s.dialog(title)
+        s.check_names(dialog)
+        s.desktop.shot(name)
+        s.keys.press("Escape")
+        s.gone(title)
+
+
+def step_batch(s):
+    before = len(s.files())
+    s.set_number("Steps", 2)
+    s.keys.press("Control_L", "Shift_L", "b")
+    dialog = s.dialog("Batch Run")
+    dialog.one("text", "Prompts.*").set_text("one apple\ntwo apples")
+    fields = {w.name: w for w in dialog.all("entry|text")}
+    next(w for name, w in fields.items() if name.startswith("Seeds")).set_text("1-2")
+    dialog.one("label", "4 pictures, and.*")
+    dialog.one("push button", "Start.*", sensitive=True).act()
+    s.gone("Batch Run")
+    wait(lambda: len(s.files()) == before + 5, "four pictures and their grid")
+    s.wait_idle()
+    wait(lambda: not any(name.startswith(".") for name in os.listdir(s.pictures)), "whole files only")
+    s.desktop.shot("grid")
+
+
+def step_restart(s):
+    n = len(s.files())
+    s.set_prompt("kept over a restart")
+    s.set_number("Steps", 33)
+    s.end()
+    s.launch()
+    check(s.window.one("text", "Prompt").text == "kept over a restart", "the prompt after a restart")
+    check(s.window.one("spin button", "Steps").value == 33, "the steps after a restart")
+    s.window.one("label", f"{n} pictures · Show all")
+    wait(lambda: " × " in s.canvas().name, "the last picture on the canvas")
+    check(s.waiting() == 0 and not s.stop_button().sensitive, "the queue is empty")
+    s.desktop.shot("restarted")
+    s.end()
+
+
+def main():
+    s = Session()
+    try:
+        s.launch()
+        for step in (step_previews, step_stop, step_queue, step_gallery_and_export, step_open, step_dialogs, step_batch,
+                     step_restart):
+            if len(sys.argv) > 4 and step.__name__ not in sys.argv[4:]:
+                continue
+            step(s)
+            print(step.__name__, "well", flush=True)
+        print("\n".join(line for line in s.program.said().splitlines() if line.startswith("watchdog")))
+    except robot.Failed as failure:
+        if s.program:
+            s.desktop.shot("failed")
+            with open(s.desktop.path("failed.txt"), "w") as file:
+                s.program.root.dump(out=file)
+            print(s.program.said())
+            s.program.kill()
+        sys.exit(f"failed: {failure}\nSee {s.desktop.folder}")
+    finally:
+        s.desktop.close()
+
+
+if __name__ == "__main__":
+    main()
