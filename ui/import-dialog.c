@@ -1,5 +1,7 @@
 #include "ui/import-dialog.h"
 
+#include "ui/names.h"
+
 #include <glib/gi18n.h>
 
 struct import {
@@ -65,6 +67,7 @@ void fig_import_dialog_show(GtkWindow *parent, const char *origin, FigRequest *r
     adw_message_dialog_set_default_response(ADW_MESSAGE_DIALOG(dialog), "use");
     adw_message_dialog_set_close_response(ADW_MESSAGE_DIALOG(dialog), "cancel");
 
+    fig_names_set(dialog);
     struct import *import = g_new(struct import, 1);
     *import = (struct import){g_object_ref(request), g_object_ref(changed)};
     g_signal_connect_data(dialog, "response", G_CALLBACK(answered), import, import_free, 0);

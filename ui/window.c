@@ -104,6 +104,8 @@ static void show_preview(FigWindow *self)
     gtk_stack_set_visible_child_name(self->pages, "viewer");
     fig_canvas_set_compare(self->canvas, NULL);
     fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(preview));
+    if (self->shown)
+        g_set_object(&self->before, self->shown); /* Compare holds the next one against it */
     g_clear_object(&self->shown);
     int step, steps;
     g_object_get(self->bridge, "step", &step, "steps", &steps, NULL);

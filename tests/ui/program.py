@@ -241,7 +241,7 @@ def step_open(s):
     s.desktop.shot("import")
     field = s.window.one("text", "Prompt")
     check(field.text == "something else", "nothing changes before it is asked for")
-    dialog.one("push button", "Use Settings.*").act()
+    dialog.one("push button", ".*Use Settings").act()
     wait(lambda: field.text == "a red apple, blue", "the settings of the picture")
     s.gone(r"Use this picture's settings\?")
     check(s.window.one("spin button", "Steps").value >= 60, "the steps of the picture")
@@ -307,6 +307,8 @@ def main():
                 continue
             step(s)
             print(step.__name__, "well", flush=True)
+        if s.program.process.poll() is None:
+            s.end()
         print("\n".join(line for line in s.program.said().splitlines() if line.startswith("watchdog")))
     except robot.Failed as failure:
         if s.program:
