@@ -274,7 +274,7 @@ def step_batch(s):
     fields = {w.name: w for w in dialog.all("entry|text")}
     next(w for name, w in fields.items() if name.startswith("Seeds")).set_text("1-2")
     dialog.one("label", "4 pictures, and.*")
-    dialog.one("push button", "Start.*", sensitive=True).act()
+    dialog.one("push button", ".*Add to Queue", sensitive=True).act()
     s.gone("Batch Run")
     wait(lambda: len(s.files()) == before + 5, "four pictures and their grid")
     s.wait_idle()
