@@ -135,7 +135,12 @@ static void fig_application_init(FigApplication *self)
 
 int application_run(int argc, char **argv)
 {
-    bindtextdomain("figment", FIGMENT_LOCALE_DIR);
+    /* A package may lie elsewhere than where it was configured for: beside the program first. */
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *bin = program ? g_path_get_dirname(program) : NULL;
+    g_autofree char *beside = bin ? g_build_filename(bin, "..", "share", "locale", NULL) : NULL;
+    gboolean there = beside && g_file_test(beside, G_FILE_TEST_IS_DIR);
+    bindtextdomain("figment", there ? beside : FIGMENT_LOCALE_DIR);
     bind_textdomain_codeset("figment", "UTF-8");
     textdomain("figment");
     g_autoptr(FigApplication) application = g_object_new(
