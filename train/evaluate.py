@@ -80,7 +80,7 @@ def main():
     p.add_argument("--model", default=str(data.HERE.parent / "assets" / "models" / "starter"))
     p.add_argument("--out", default=str(data.HERE / "runs" / "evaluate"))
     p.add_argument("--steps", type=int, default=20)
-    p.add_argument("--guidance", type=float, default=4.0)
+    p.add_argument("--guidance", type=float, default=3.0)
     p.add_argument("--fraction", type=float, default=1.0)
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()

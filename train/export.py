@@ -44,7 +44,7 @@ def half(state):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--to", default=str(data.HERE.parent / "assets" / "models" / "starter"))
-    p.add_argument("--unet", default=str(data.HERE / "runs" / "unet" / "ema.pt"))
+    p.add_argument("--unet", default=str(data.HERE / "runs" / "unet" / "final.pt"))
     p.add_argument("--vae", default=str(vae_module.RUN / "last.pt"))
     a = p.parse_args()
     to = pathlib.Path(a.to)
