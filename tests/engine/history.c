@@ -1,8 +1,8 @@
 /* The index of pictures: search and filters, favourites, and the index made again from the files.
  */
 #include "engine/history.h"
-#include "engine/picture.h"
 #include "tests/check.h"
+#include "tests/engine/pictures.h"
 
 #include <glib/gstdio.h>
 
@@ -70,26 +70,16 @@ static void test_queries(void)
     history_close(h);
 }
 
-static void save_picture(const char *name, const char *parameters)
-{
-    struct picture picture = {8, 8, g_bytes_new_take(g_malloc0(8 * 8 * 3), 8 * 8 * 3)};
-    g_autoptr(GBytes) png = picture_encode_png(&picture, parameters, NULL);
-    g_autofree char *file = g_build_filename(folder, name, NULL);
-    CHECK(g_file_set_contents(file, g_bytes_get_data(png, NULL), (gssize)g_bytes_get_size(png),
-                              NULL));
-    picture_clear(&picture);
-}
-
 static void test_rebuild(void)
 {
     g_autofree char *path = g_build_filename(folder, "history.sqlite", NULL);
     struct history *h = history_open(path, NULL);
     g_autofree char *below = g_build_filename(folder, "below", NULL);
     g_mkdir(below, 0700);
-    save_picture("a.png",
+    save_picture(folder, "a.png",
                  "a red apple\nNegative prompt: mud\nSteps: 20, Sampler: Euler a, CFG scale: 7, "
                  "Seed: 18446744073709551615, Size: 8x8, Model: starter");
-    save_picture("below/plain.png", NULL);
+    save_picture(folder, "below/plain.png", NULL);
     g_autofree char *broken = g_build_filename(folder, "broken.png", NULL);
     CHECK(g_file_set_contents(broken, "no picture", -1, NULL));
 

@@ -1,8 +1,8 @@
 /* The queue on disk: what is written comes back, in order; a crash counts; what was finished is not
  * done again. */
 #include "engine/journal.h"
-#include "engine/picture.h"
 #include "tests/check.h"
+#include "tests/engine/pictures.h"
 
 #include <glib/gstdio.h>
 #include <sys/wait.h>
@@ -55,16 +55,6 @@ static void test_round_trip(void)
     journal_close(j);
 }
 
-static void save_picture(const char *name, const char *parameters)
-{
-    struct picture picture = {8, 8, g_bytes_new_take(g_malloc0(8 * 8 * 3), 8 * 8 * 3)};
-    g_autoptr(GBytes) png = picture_encode_png(&picture, parameters, NULL);
-    g_autofree char *file = g_build_filename(folder, name, NULL);
-    CHECK(g_file_set_contents(file, g_bytes_get_data(png, NULL), (gssize)g_bytes_get_size(png),
-                              NULL));
-    picture_clear(&picture);
-}
-
 /* A process that dies without a word: the file says "open" and "running". */
 static void crash_while_running(void)
 {
@@ -92,11 +82,11 @@ static void test_crash(void)
     crash_while_running();
     /* 101 was saved, but the crash came before it was written down; 103 is not next, so it does not
      * count */
-    save_picture("x-101.png",
+    save_picture(folder, "x-101.png",
                  "a cat\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 101, Size: 8x8");
-    save_picture("x-103.png",
+    save_picture(folder, "x-103.png",
                  "a cat\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 103, Size: 8x8");
-    save_picture("y-102.png",
+    save_picture(folder, "y-102.png",
                  "a dog\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 102, Size: 8x8");
 
     j = reopened();
@@ -123,14 +113,14 @@ static void test_without_metadata(void)
     add(j, "a cat", 7, 2);
     journal_close(j);
     crash_while_running();
-    save_picture("00003-17.png", NULL); /* 17 holds a 7, but is not 7 */
+    save_picture(folder, "00003-17.png", NULL); /* 17 holds a 7, but is not 7 */
     j = reopened();
     journal_settle(j, folder);
     CHECK(journal_at(j, 0)->done == 0);
     journal_close(j);
     crash_while_running();
-    save_picture("00004-7.png", NULL);
-    save_picture("00005-8.png", NULL);
+    save_picture(folder, "00004-7.png", NULL);
+    save_picture(folder, "00005-8.png", NULL);
     j = reopened();
     journal_settle(j, folder);
     CHECK(journal_count(j) == 0, "both pictures are there: the job is done");
