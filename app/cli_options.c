@@ -7,19 +7,6 @@
 #include "engine/engine.h"
 #include "engine/suggest.h"
 
-static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static bool fail(GError **error, const char *format, ...)
-{
-    va_list arguments;
-    g_autofree char *text = NULL;
-
-    va_start(arguments, format);
-    text = g_strdup_vprintf(format, arguments);
-    va_end(arguments);
-    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, text);
-    return false;
-}
-
 bool cli_int(const char *name, const char *value, double low, double high, int *number,
              GError **error)
 {
@@ -29,8 +16,8 @@ bool cli_int(const char *name, const char *value, double low, double high, int *
     errno = 0;
     parsed = g_ascii_strtoll(value, &end, 10);
     if (end == value || *end || errno || (double)parsed < low || (double)parsed > high)
-        return fail(error, "%s must be a whole number from %.0f to %.0f, not “%s”.", name, low,
-                    high, value);
+        return engine_input_error(error, "%s must be a whole number from %.0f to %.0f, not “%s”.",
+                                  name, low, high, value);
     *number = (int)parsed;
     return true;
 }
@@ -42,7 +29,8 @@ bool cli_number(const char *name, const char *value, double low, double high, do
     double parsed = g_ascii_strtod(value, &end);
 
     if (end == value || *end || !isfinite(parsed) || parsed < low || parsed > high)
-        return fail(error, "%s must be a number from %g to %g, not “%s”.", name, low, high, value);
+        return engine_input_error(error, "%s must be a number from %g to %g, not “%s”.", name, low,
+                                  high, value);
     *number = parsed;
     return true;
 }
@@ -55,7 +43,7 @@ static bool set(const struct cli_option *o, const char *value, GError **error)
         return true;
     case CLI_STRING:
         if (!g_utf8_validate(value, -1, NULL))
-            return fail(error, "The value of %s is not UTF-8 text.", o->name);
+            return engine_input_error(error, "The value of %s is not UTF-8 text.", o->name);
         g_free(*(char **)o->target);
         *(char **)o->target = g_strdup(value);
         return true;
@@ -95,9 +83,10 @@ static const struct cli_option *find(const struct cli_command *c, const char *te
     }
     meant = suggest(name, names, c->n_options);
     if (meant)
-        fail(error, "There is no option %s; did you mean %s?", name, meant);
+        engine_input_error(error, "There is no option %s; did you mean %s?", name, meant);
     else
-        fail(error, "There is no option %s; “figment %s --help” lists them.", name, c->name);
+        engine_input_error(error, "There is no option %s; “figment %s --help” lists them.", name,
+                           c->name);
     return NULL;
 }
 
@@ -112,14 +101,14 @@ static bool take_option(const struct cli_command *c, int argc, char **argv, int 
         return false;
     if (!option->argument) {
         if (equals)
-            return fail(error, "%s takes no value.", option->name);
+            return engine_input_error(error, "%s takes no value.", option->name);
     } else if (equals) {
         value = equals + 1;
     } else if (++*i < argc) {
         value = argv[*i];
     } else {
-        return fail(error, "%s needs a value: %s %s.", option->name, option->name,
-                    option->argument);
+        return engine_input_error(error, "%s needs a value: %s %s.", option->name, option->name,
+                                  option->argument);
     }
     return set(option, value, error);
 }

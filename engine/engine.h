@@ -33,6 +33,8 @@ enum engine_error {
 };
 #define ENGINE_ERROR (engine_error_quark())
 GQuark engine_error_quark(void);
+/* Sets ENGINE_ERROR_INPUT with a sentence; always false, so that a check can return it. */
+bool engine_input_error(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The exit status of the command line for it: 2 bad input, 3 the machine. */
 int engine_error_exit(const GError *error);
 

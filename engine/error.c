@@ -19,3 +19,15 @@ int engine_error_exit(const GError *error)
     }
     return 3;
 }
+
+bool engine_input_error(GError **error, const char *format, ...)
+{
+    va_list arguments;
+    g_autofree char *text = NULL;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, text);
+    return false;
+}

@@ -13,19 +13,6 @@ static void set_string(char **field, const char *value)
     *field = copy;
 }
 
-static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static bool fail(GError **error, const char *format, ...)
-{
-    va_list arguments;
-    g_autofree char *text = NULL;
-
-    va_start(arguments, format);
-    text = g_strdup_vprintf(format, arguments);
-    va_end(arguments);
-    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, text);
-    return false;
-}
-
 static void fill_in(struct request *r, const struct model_defaults *d)
 {
     r->width = r->width ? r->width : d->width ? d->width : SETTINGS_SIDE;
@@ -76,36 +63,42 @@ static bool check_device(const char *device)
 static bool check(const struct request *r, GError **error)
 {
     if (!is_side(r->width) || !is_side(r->height))
-        return fail(
+        return engine_input_error(
             error, "The size %dx%d can't be made: both sides must be multiples of 8 from %d to %d.",
             r->width, r->height, SETTINGS_SIDE_MIN, SETTINGS_SIDE_MAX);
     if (r->steps < 1 || r->steps > SETTINGS_STEPS_MAX)
-        return fail(error, "Steps must be from 1 to %d, not %d.", SETTINGS_STEPS_MAX, r->steps);
+        return engine_input_error(error, "Steps must be from 1 to %d, not %d.", SETTINGS_STEPS_MAX,
+                                  r->steps);
     if (!isfinite(r->cfg) || r->cfg < 0 || r->cfg > SETTINGS_CFG_MAX)
-        return fail(error, "Guidance must be from 0 to %g, not %g.", SETTINGS_CFG_MAX, r->cfg);
+        return engine_input_error(error, "Guidance must be from 0 to %g, not %g.", SETTINGS_CFG_MAX,
+                                  r->cfg);
     if (r->batch < 1 || r->batch > SETTINGS_BATCH_MAX)
-        return fail(error, "The number of pictures must be from 1 to %d, not %d.",
-                    SETTINGS_BATCH_MAX, r->batch);
+        return engine_input_error(error, "The number of pictures must be from 1 to %d, not %d.",
+                                  SETTINGS_BATCH_MAX, r->batch);
     if (r->clip_skip < 1 || r->clip_skip > 12)
-        return fail(error, "Clip skip must be from 1 to 12, not %d.", r->clip_skip);
+        return engine_input_error(error, "Clip skip must be from 1 to 12, not %d.", r->clip_skip);
     if (r->fixed_eta && !(r->eta >= 0 && r->eta <= 1))
-        return fail(error, "Eta must be from 0 to 1, not %g.", r->eta);
+        return engine_input_error(error, "Eta must be from 0 to 1, not %g.", r->eta);
     if (!(r->strength > 0 && r->strength <= 1))
-        return fail(error, "Strength must be above 0 and at most 1, not %g.", r->strength);
+        return engine_input_error(error, "Strength must be above 0 and at most 1, not %g.",
+                                  r->strength);
     if (!(r->variation_strength >= 0 && r->variation_strength <= 1))
-        return fail(error, "The variation's strength must be from 0 to 1, not %g.",
-                    r->variation_strength);
+        return engine_input_error(error, "The variation's strength must be from 0 to 1, not %g.",
+                                  r->variation_strength);
     if (r->quality < 1 || r->quality > 100)
-        return fail(error, "JPEG quality must be from 1 to 100, not %d.", r->quality);
+        return engine_input_error(error, "JPEG quality must be from 1 to 100, not %d.", r->quality);
     if (!check_device(r->device))
-        return fail(error, "There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N.",
-                    r->device);
+        return engine_input_error(
+            error, "There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N.",
+            r->device);
     if (!is_one_of(r->precision, (const char *const[]){"auto", "f32", "f16", "bf16", NULL}))
-        return fail(error, "There is no precision “%s”; it is one of auto, f32, f16 and bf16.",
-                    r->precision);
+        return engine_input_error(
+            error, "There is no precision “%s”; it is one of auto, f32, f16 and bf16.",
+            r->precision);
     if (strlen(r->prompt) > SETTINGS_PROMPT_BYTES_MAX ||
         strlen(r->negative) > SETTINGS_PROMPT_BYTES_MAX)
-        return fail(error, "The prompt is longer than %d KiB.", SETTINGS_PROMPT_BYTES_MAX >> 10);
+        return engine_input_error(error, "The prompt is longer than %d KiB.",
+                                  SETTINGS_PROMPT_BYTES_MAX >> 10);
     return true;
 }
 
