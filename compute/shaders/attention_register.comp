@@ -34,8 +34,8 @@ layout(constant_id = 2) const uint BLOCKS = 1;
 #define DEPTH_QUAD(d)                                                                              \
     {                                                                                              \
         vec4 low = head_q(low_row, head, d), high = head_q(high_row, head, d);                     \
-        vec4 k0 = head_k(key_row, head, d), k1 = head_k(key_row + 8, head, d);                     \
-        vec4 k2 = head_k(key_row + 16, head, d), k3 = head_k(key_row + 24, head, d);               \
+        vec4 k0 = head_k(key_rows.x, head, d), k1 = head_k(key_rows.y, head, d);                   \
+        vec4 k2 = head_k(key_rows.z, head, d), k3 = head_k(key_rows.w, head, d);                   \
         DEPTH(x) DEPTH(y) DEPTH(z) DEPTH(w)                                                        \
     }
 #define DECLARE(r, unused)                                                                              \
@@ -72,7 +72,7 @@ layout(constant_id = 2) const uint BLOCKS = 1;
     }
 #define VALUES(l)                                                                                  \
     {                                                                                              \
-        uint row = k_row + key + j * 8 + l;                                                        \
+        uint row = min(k_row + key + j * 8 + l, last_row);                                         \
         vec4 v0 = head_v(row, head, column), v1 = vec4(0), v2 = vec4(0);                           \
         if (BLOCKS > 1)                                                                            \
             v1 = head_v(row, head, column + 32);                                                   \
@@ -102,6 +102,8 @@ void main()
     uint b = gl_WorkGroupID.z / p.heads, head = gl_WorkGroupID.z % p.heads;
     uint query = gl_WorkGroupID.x * 16, column = gl_WorkGroupID.y * BLOCKS * 32 + lane * 4;
     uint q_row = b * p.queries, k_row = b * p.keys;
+    /* Keys behind the last have no weight; but no weight times a NaN of somebody else is a NaN. */
+    uint last_row = k_row + p.keys - 1;
     uint low_row = q_row + min(query + lane, p.queries - 1);
     uint high_row = q_row + min(query + 8 + lane, p.queries - 1);
     /* row r sees keys below limit + r * causal */
@@ -111,7 +113,7 @@ void main()
     EACH16(DECLARE, 0)
     for (uint key = 0; key < keys; key += 32) {
         EACH16(SCORES, 0)
-        uint key_row = k_row + key + lane;
+        uvec4 key_rows = min(uvec4(k_row + key + lane) + uvec4(0, 8, 16, 24), uvec4(last_row));
         for (uint d = 0; d < p.head_size; d += 8) {
             DEPTH_QUAD(d)
             DEPTH_QUAD(d + 4)

@@ -19,8 +19,10 @@
     }
 #define COLUMNS(q)                                                                                 \
     {                                                                                              \
-        vec4 a = low_inside ? read_x(low, c + q * 4, p.inputs) : vec4(0.0);                        \
-        vec4 b = high_inside ? read_x(high, c + q * 4, p.inputs) : vec4(0.0);                      \
+        /* the packed weight is 0 behind the last channel, but the next pixel may be a NaN */      \
+        bool within = c + q * 4 < p.inputs;                                                        \
+        vec4 a = low_inside && within ? read_x(low, c + q * 4, p.inputs) : vec4(0.0);              \
+        vec4 b = high_inside && within ? read_x(high, c + q * 4, p.inputs) : vec4(0.0);            \
         COLUMN(a.x, b.x, q * 4)                                                                    \
         COLUMN(a.y, b.y, q * 4 + 1)                                                                \
         COLUMN(a.z, b.z, q * 4 + 2)                                                                \
