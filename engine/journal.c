@@ -1,7 +1,5 @@
 #include "engine/journal.h"
 
-#include "engine/history.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -283,51 +281,74 @@ void journal_move(struct journal *journal, unsigned key, unsigned position)
     g_ptr_array_insert(journal->jobs, (int)MIN(position, journal->jobs->len), job);
 }
 
-/* Is this the file of picture `index` of the job? By its settings; by the seed in its name when it
- * carries none. */
+/* Is this the file of picture `index` of the job? By its settings (of a prompt with wildcards the
+ * file tells what they became); by the seed in its name when it carries none. */
 static bool is_picture_of(const struct journal_job *job, int index, const char *name,
                           const struct history_entry *entry)
 {
     uint64_t seed = job->request.seed + (uint64_t)index;
     if (*entry->parameters) {
         g_autofree char *prompt = g_strstrip(g_strdup(job->request.prompt));
-        return entry->seed == seed && g_strcmp0(entry->prompt, prompt) == 0;
+        bool wildcards = strstr(prompt, "__") || strchr(prompt, '{');
+        return entry->seed == seed && (wildcards || g_strcmp0(entry->prompt, prompt) == 0);
     }
     g_autofree char *digits = g_strdup_printf("%" G_GUINT64_FORMAT, seed);
     const char *at = strstr(name, digits);
     return at && !g_ascii_isdigit(at[strlen(digits)]) && (at == name || !g_ascii_isdigit(at[-1]));
 }
 
-static void settle_job(struct journal_job *job, const char *folder)
+struct settling {
+    struct journal_job *job;
+    bool *there; /* picture i of the job lies on the disk */
+    void (*found)(struct history_entry *entry, void *user);
+    void *user;
+};
+
+static void settle_file(struct settling *s, const char *path, const char *name)
 {
-    GDir *dir = g_dir_open(folder, 0, NULL);
+    struct history_entry *entry = history_read_picture(path, NULL);
+    bool ours = false;
+    for (int i = 0; entry && i < s->job->request.batch; i++)
+        if (is_picture_of(s->job, i, name, entry))
+            s->there[i] = ours = true;
+    if (ours && s->found)
+        s->found(entry, s->user);
+    history_entry_free(entry);
+}
+
+/* A pattern may make folders; links to folders are not followed, so there are no cycles. */
+static void settle_folder(struct settling *s, const char *folder, int depth)
+{
+    GDir *dir = depth < 8 ? g_dir_open(folder, 0, NULL) : NULL;
     if (!dir)
         return;
-    g_autofree bool *found = g_new0(bool, job->request.batch);
     const char *name;
     while ((name = g_dir_read_name(dir))) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
         GStatBuf info;
-        if (name[0] == '.' || g_stat(path, &info) != 0 || !S_ISREG(info.st_mode) ||
-            (int64_t)info.st_mtim.tv_sec * 1000 + 1999 < job->submitted)
+        if (name[0] == '.' || g_lstat(path, &info) != 0)
             continue;
-        struct history_entry *entry = history_read_picture(path, NULL);
-        for (int i = job->done; entry && i < job->request.batch; i++)
-            found[i] |= is_picture_of(job, i, name, entry);
-        history_entry_free(entry);
+        if (S_ISDIR(info.st_mode))
+            settle_folder(s, path, depth + 1);
+        else if (S_ISREG(info.st_mode) &&
+                 (int64_t)info.st_mtim.tv_sec * 1000 + 1999 >= s->job->submitted)
+            settle_file(s, path, name);
     }
     g_dir_close(dir);
-    while (job->done < job->request.batch && found[job->done])
-        job->done++;
 }
 
-void journal_settle(struct journal *journal, const char *folder)
+void journal_settle(struct journal *journal, const char *folder,
+                    void (*found)(struct history_entry *entry, void *user), void *user)
 {
     for (unsigned i = journal->jobs->len; i-- > 0;) {
         struct journal_job *job = journal_at(journal, i);
         if (!job->running)
             continue;
-        settle_job(job, job->request.folder ? job->request.folder : folder);
+        g_autofree bool *there = g_new0(bool, job->request.batch);
+        struct settling s = {job, there, found, user};
+        settle_folder(&s, job->request.folder ? job->request.folder : folder, 0);
+        while (job->done < job->request.batch && there[job->done])
+            job->done++;
         job->running = false;
         if (job->done >= job->request.batch)
             g_ptr_array_remove_index(journal->jobs, i);

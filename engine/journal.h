@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "engine/history.h"
 #include "engine/request.h"
 
 struct journal;
@@ -48,7 +49,10 @@ void journal_move(struct journal *journal, unsigned key, unsigned position);
 bool journal_save(struct journal *journal, GError **error);
 
 /*
- * For each job that was running: counts the pictures of it that lie in `folder` already, in order,
- * beyond `done`. Called once after journal_open() when journal_crashed().
+ * For each job that was running: counts the pictures of it that lie in `folder` (or in the job's
+ * own) and below already, in order, beyond `done`. Called once after journal_open() when
+ * journal_crashed(). `found` (may be NULL) is told of every picture of such a job: the crash may
+ * have come before the history knew of it. The entry is valid during the call only.
  */
-void journal_settle(struct journal *journal, const char *folder);
+void journal_settle(struct journal *journal, const char *folder,
+                    void (*found)(struct history_entry *entry, void *user), void *user);

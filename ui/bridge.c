@@ -1,6 +1,7 @@
 #include "ui/bridge-private.h"
 
 #include "engine/library.h"
+#include "engine/metadata.h"
 #include "engine/tokens.h"
 
 #include <glib/gi18n.h>
@@ -91,13 +92,15 @@ static struct history_entry *entry_of(const struct event *event)
 {
     const struct request *r = event->settings;
     struct history_entry *e = g_new0(struct history_entry, 1);
-    e->path = g_strdup(event->path);
+    e->path = event->path ? g_canonicalize_filename(event->path, NULL) : NULL;
     e->created = g_get_real_time() / 1000;
     e->width = event->picture->width;
     e->height = event->picture->height;
     e->prompt = g_strdup(r->prompt);
     e->negative = g_strdup(r->negative);
-    e->model = g_path_get_basename(r->model ? r->model : "");
+    struct metadata *m = metadata_parse(event->parameters); /* the name that the file says */
+    e->model = g_strdup(metadata_get(m, "Model"));
+    metadata_free(m);
     e->sampler = g_strdup(r->sampler);
     e->seed = r->seed;
     e->parameters = g_strdup(event->parameters);
@@ -768,6 +771,15 @@ static void fig_bridge_init(FigBridge *self)
     self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
 }
 
+/* A picture that was saved, but perhaps not written down before the crash. */
+static void found_again(struct history_entry *entry, void *user)
+{
+    g_autoptr(GError) error = NULL;
+    struct history *history = fig_bridge_open_history(user);
+    if (history && !history_add(history, entry, &error))
+        g_message("%s", error->message);
+}
+
 FigBridge *fig_bridge_new(FigSettings *settings)
 {
     FigBridge *self = g_object_new(FIG_TYPE_BRIDGE, NULL);
@@ -775,7 +787,7 @@ FigBridge *fig_bridge_new(FigSettings *settings)
     self->journal = journal_open(NULL);
     if (journal_crashed(self->journal)) {
         g_autofree char *folder = fig_bridge_pictures_folder(self);
-        journal_settle(self->journal, folder);
+        journal_settle(self->journal, folder, found_again, self);
         self->recovered = journal_count(self->journal);
     }
     self->paused = journal_count(self->journal) > 0; /* never runs by itself after a restart */

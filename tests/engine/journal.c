@@ -72,6 +72,16 @@ static void crash_while_running(void)
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void note(struct history_entry *entry, void *user)
+{
+    g_ptr_array_add(user, g_path_get_basename(entry->path));
+}
+
+static bool told(GPtrArray *found, const char *name)
+{
+    return g_ptr_array_find_with_equal_func(found, name, g_str_equal, NULL);
+}
+
 static void test_crash(void)
 {
     struct journal *j = reopened();
@@ -92,8 +102,12 @@ static void test_crash(void)
     j = reopened();
     CHECK(journal_crashed(j));
     CHECK(journal_at(j, 0)->begun == 1 && !journal_at(j, 0)->set_aside);
-    journal_settle(j, folder);
+    GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+    journal_settle(j, folder, note, found);
     CHECK(journal_at(j, 0)->done == 2, "done %d of 4: 100 and 101", journal_at(j, 0)->done);
+    CHECK(found->len == 2 && told(found, "x-101.png") && told(found, "x-103.png"),
+          "what the history is to know");
+    g_ptr_array_unref(found);
     CHECK(journal_save(j, NULL));
     journal_close(j);
 
@@ -115,15 +129,33 @@ static void test_without_metadata(void)
     crash_while_running();
     save_picture(folder, "00003-17.png", NULL); /* 17 holds a 7, but is not 7 */
     j = reopened();
-    journal_settle(j, folder);
+    journal_settle(j, folder, NULL, NULL);
     CHECK(journal_at(j, 0)->done == 0);
     journal_close(j);
     crash_while_running();
     save_picture(folder, "00004-7.png", NULL);
     save_picture(folder, "00005-8.png", NULL);
     j = reopened();
-    journal_settle(j, folder);
+    journal_settle(j, folder, NULL, NULL);
     CHECK(journal_count(j) == 0, "both pictures are there: the job is done");
+    journal_close(j);
+}
+
+/* A pattern with folders, and a prompt whose file tells what its wildcards became. */
+static void test_below(void)
+{
+    g_autofree char *below = g_build_filename(folder, "2026", "05", NULL);
+    struct journal *j = reopened();
+    add(j, "a __colour__ car", 41, 3);
+    journal_close(j);
+    crash_while_running();
+    CHECK(g_mkdir_with_parents(below, 0700) == 0);
+    save_picture(below, "1.png",
+                 "a red car\nSteps: 7, Sampler: Euler, CFG scale: 2.75, Seed: 41, Size: 8x8");
+    j = reopened();
+    journal_settle(j, folder, NULL, NULL);
+    CHECK(journal_count(j) == 1 && journal_at(j, 0)->done == 1, "41 lies below");
+    journal_remove(j, journal_at(j, 0)->key);
     journal_close(j);
 }
 
@@ -162,6 +194,7 @@ int main(void)
     test_round_trip();
     test_crash();
     test_without_metadata();
+    test_below();
     test_damaged();
     g_autofree char *clean = g_strdup_printf("rm -r '%s'", folder);
     CHECK(system(clean) == 0);

@@ -190,9 +190,11 @@ class Widget:
         for child in self.children():
             yield from child.walk()
 
-    def all(self, role=None, name=None, showing=True):
+    def parent(self):
+        return Widget(self.it.get_parent())
+
+    def each(self, role=None, name=None, showing=True):
         """role and name are regular expressions for the whole text."""
-        found = []
         for w in self.walk():
             if role and not re.fullmatch(role, w.role):
                 continue
@@ -200,15 +202,14 @@ class Widget:
                 continue
             if showing and not w.showing:
                 continue
-            found.append(w)
-        return found
+            yield w
+
+    def all(self, role=None, name=None, showing=True):
+        return list(self.each(role, name, showing))
 
     def one(self, role=None, name=None, patience=None, sensitive=False):
         def look():
-            for w in self.all(role, name):
-                if not sensitive or w.sensitive:
-                    return w
-            return None
+            return next((w for w in self.each(role, name) if not sensitive or w.sensitive), None)
         return wait(look, f"a {role or 'widget'} named {name!r}", patience)
 
     @property
