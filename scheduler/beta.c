@@ -1,11 +1,13 @@
-// Inverse of the regularised incomplete beta function I_x(a, b), for the Beta schedule.
+/* Inverse of the regularised incomplete beta function I_x(a, b), for the Beta schedule. */
 #include "scheduler/internal.h"
 
 #include <float.h>
 #include <math.h>
 
-// The continued fraction of I_x(a, b) by Lentz's method (DLMF 8.17.22); converges fast for
-// x < (a + 1) / (a + b + 2).
+/*
+ * The continued fraction of I_x(a, b) by Lentz's method (DLMF 8.17.22); converges fast for
+ * x < (a + 1) / (a + b + 2).
+ */
 static double beta_fraction(double x, double a, double b)
 {
     const double tiny = 1e-300;
@@ -50,7 +52,7 @@ double sched_beta_ppf(double p, double a, double b)
         return 0.0;
     if (p >= 1.0)
         return 1.0;
-    // In the upper half the answer is 1 minus a small number that bisection from 0 would round.
+    /* In the upper half the answer is 1 minus a small number that bisection from 0 would round. */
     if (p > beta_cdf(0.5, a, b))
         return 1.0 - sched_beta_ppf(1.0 - p, b, a);
     double lo = 0.0, hi = 0.5;

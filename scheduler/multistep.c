@@ -1,7 +1,9 @@
-// Samplers that remember earlier calls: DPM++ 2M, 2M SDE, 3M SDE, LMS, iPNDM, UniPC.
-// x is x0 + sigma * noise throughout; lambda is -log sigma.
-// Source: Lu et al. 2022 (DPM-Solver++), Zhao et al. 2023 (UniPC, B2(h), order 2, data
-// prediction), k-diffusion.
+/*
+ * Samplers that remember earlier calls: DPM++ 2M, 2M SDE, 3M SDE, LMS, iPNDM, UniPC.
+ * x is x0 + sigma * noise throughout; lambda is -log sigma.
+ * Source: Lu et al. 2022 (DPM-Solver++), Zhao et al. 2023 (UniPC, B2(h), order 2, data
+ * prediction), k-diffusion.
+ */
 #include "scheduler/internal.h"
 
 #include <math.h>
@@ -14,7 +16,7 @@ static struct sched_row *row_at(struct sched_build *b, int i)
     return row;
 }
 
-// log(sigma[i] / sigma[i + 1]), the width of step i in lambda; infinite for the last step.
+/* log(sigma[i] / sigma[i + 1]), the width of step i in lambda; infinite for the last step. */
 static double width(const struct sched_build *b, int i)
 {
     return log(b->nodes->node[i].sigma / b->nodes->node[i + 1].sigma);
@@ -77,7 +79,7 @@ static void dpmpp_3m_sde(struct sched_build *b, int i)
         row->k_h[1] = -phi_2 / r0;
         return;
     }
-    // First differences 10 = (h0 - h1) / r0 and 11 = (h1 - h2) / r1; d1 and d2 combine them.
+    /* First differences 10 = (h0 - h1) / r0 and 11 = (h1 - h2) / r1; d1 and d2 combine them. */
     double r1 = width(b, i - 2) / h;
     double on_10 = phi_2 * (1.0 + r0 / (r0 + r1)) - phi_3 / (r0 + r1);
     double on_11 = -phi_2 * r0 / (r0 + r1) + phi_3 / (r0 + r1);
@@ -86,8 +88,10 @@ static void dpmpp_3m_sde(struct sched_build *b, int i)
     row->k_h[2] = -on_11 / r1;
 }
 
-// The integral over step i of the Lagrange polynomial of past call j among the last `order` calls.
-// Two Gauss-Legendre points are exact for its degree of at most 3.
+/*
+ * The integral over step i of the Lagrange polynomial of past call j among the last `order` calls.
+ * Two Gauss-Legendre points are exact for its degree of at most 3.
+ */
 static double lms_weight(const struct sched_node *node, int i, int j, int order)
 {
     double from = node[i].sigma, to = node[i + 1].sigma, sum = 0.0;
@@ -123,7 +127,7 @@ static void ipndm(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];
     struct sched_row *row = row_at(b, i);
-    // The last step goes to x0 itself, as ComfyUI's sample_ipndm does.
+    /* The last step goes to x0 itself, as ComfyUI's sample_ipndm does. */
     int order = at[1].sigma == 0.0 ? 1 : MIN(i + 1, SCHED_ORDER);
     sched_row_keep_d(row);
     row->k_x = 1.0;
@@ -136,8 +140,10 @@ static int unipc_order(const struct sched_build *b, int i)
     return MIN(2, MIN(b->nodes->n - i, i + 1));
 }
 
-// UniC: redo step i - 1 with the call just made (h[0]) taken into account. s holds the x that step
-// started from and receives the corrected x.
+/*
+ * UniC: redo step i - 1 with the call just made (h[0]) taken into account. s holds the x that step
+ * started from and receives the corrected x.
+ */
 static void unipc_correct(struct sched_build *b, int i, struct sched_row *row)
 {
     const struct sched_node *at = &b->nodes->node[i];

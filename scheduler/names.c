@@ -1,5 +1,7 @@
-// What samplers and schedules are called. Names are compared after folding(): lower case, without
-// spaces and punctuation, '+' read as 'p', so that "DPM++ 2M", "dpmpp_2m" and "dpm++2m" are one.
+/*
+ * What samplers and schedules are called. Names are compared after folding(): lower case, without
+ * spaces and punctuation, '+' read as 'p', so that "DPM++ 2M", "dpmpp_2m" and "dpm++2m" are one.
+ */
 #include "scheduler/scheduler.h"
 
 #include <string.h>
@@ -7,8 +9,8 @@
 enum { FOLDED_MAX = 64, ALIASES_MAX = 6 };
 
 struct name {
-    const char *label;                // A1111's
-    const char *aliases[ALIASES_MAX]; // folded; the folded label itself is always read
+    const char *label;                /* A1111's */
+    const char *aliases[ALIASES_MAX]; /* folded; the folded label itself is always read */
 };
 
 static const struct name SAMPLERS[SCHED_N_SAMPLERS] = {
@@ -79,7 +81,7 @@ static void fold(const char *text, char folded[FOLDED_MAX])
     folded[n] = '\0';
 }
 
-// A name's folded forms in turn; NULL after the last.
+/* A name's folded forms in turn; NULL after the last. */
 static const char *folded_form(const struct name *name, int form, char label[FOLDED_MAX])
 {
     if (form == 0) {
@@ -102,7 +104,7 @@ static int find(const struct name *names, int n, const char *folded)
     return -1;
 }
 
-// Insertions, deletions, replacements and swaps of neighbours that turn a into b.
+/* Insertions, deletions, replacements and swaps of neighbours that turn a into b. */
 static int distance(const char *a, const char *b)
 {
     int row[3][FOLDED_MAX + 1];
@@ -121,7 +123,7 @@ static int distance(const char *a, const char *b)
     return row[na % 3][nb];
 }
 
-// The label that the user may have meant, NULL when none is near.
+/* The label that the user may have meant, NULL when none is near. */
 static const char *nearest(const struct name *names, int n, const char *folded)
 {
     const char *best = NULL;
@@ -140,7 +142,7 @@ static const char *nearest(const struct name *names, int n, const char *folded)
     return best;
 }
 
-// A name of any bytes and length, for a message.
+/* A name of any bytes and length, for a message. */
 static char *shorten(const char *name)
 {
     g_autofree char *start = g_strndup(name, 60);
@@ -167,8 +169,10 @@ static bool unknown(const char *what, const char *name, const struct name *names
     return false;
 }
 
-// Drops what surrounds the name in k-diffusion ("k_euler", "sample_euler") and diffusers
-// ("EulerDiscreteScheduler").
+/*
+ * Drops what surrounds the name in k-diffusion ("k_euler", "sample_euler") and diffusers
+ * ("EulerDiscreteScheduler").
+ */
 static const char *core_of(char *folded)
 {
     if (g_str_has_suffix(folded, "scheduler"))
@@ -178,7 +182,7 @@ static const char *core_of(char *folded)
     return folded;
 }
 
-// "dpmpp2mkarras": a sampler, then a schedule.
+/* "dpmpp2mkarras": a sampler, then a schedule. */
 static bool split(char *folded, int *sampler, int *schedule)
 {
     char label[FOLDED_MAX];
@@ -214,7 +218,7 @@ bool sched_sampler_parse(const char *name, enum sched_sampler *sampler,
             break;
         if (*folded != 'k')
             break;
-        folded++; // "k_dpmpp_2m_ka"
+        folded++; /* "k_dpmpp_2m_ka" */
     }
     if (found < 0) {
         g_autofree char *shown = shorten(name);

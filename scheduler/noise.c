@@ -37,28 +37,30 @@ void noise_init(struct noise *noise, enum noise_kind kind, uint64_t seed)
     }
 }
 
-// 24 bits: every float in [0, 1) that torch can give.
+/* 24 bits: every float in [0, 1) that torch can give. */
 static float uniform_f32(struct noise *noise)
 {
     return (float)(mt_next(noise) & 0xffffffu) * 0x1p-24f;
 }
 
-// 53 bits of two words, the high one first.
+/* 53 bits of two words, the high one first. */
 static double uniform_f64(struct noise *noise)
 {
     uint64_t high = mt_next(noise), low = mt_next(noise);
     return (double)((high << 32 | low) & ((UINT64_C(1) << 53) - 1)) * 0x1p-53;
 }
 
-// Natural logarithm of a positive normal float by the polynomial of Cephes' logf, in the order and
-// with the fused operations of torch's AVX2 build: the last bit depends on each.
+/*
+ * Natural logarithm of a positive normal float by the polynomial of Cephes' logf, in the order and
+ * with the fused operations of torch's AVX2 build: the last bit depends on each.
+ */
 static float log_avx2(float x)
 {
     static const float p[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
                               -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
                               2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
     int exponent;
-    float m = frexpf(x, &exponent), e = (float)exponent; // x = m * 2^e, 0.5 <= m < 1
+    float m = frexpf(x, &exponent), e = (float)exponent; /* x = m * 2^e, 0.5 <= m < 1 */
     if (m < 0.707106781186547524f) {
         e -= 1.0f;
         m += m;
@@ -73,7 +75,7 @@ static float log_avx2(float x)
     return fmaf(e, 0.693359375f, m + y);
 }
 
-// Sine and cosine of 0 <= x < 2 pi, likewise (Cephes' sinf and cosf).
+/* Sine and cosine of 0 <= x < 2 pi, likewise (Cephes' sinf and cosf). */
 static void sincos_avx2(float x, float *sine, float *cosine)
 {
     int octant = ((int)(x * 1.27323954473516f) + 1) & ~1;
@@ -97,7 +99,7 @@ static void sincos_avx2(float x, float *sine, float *cosine)
         *cosine = -*cosine;
 }
 
-// Box-Muller on 16 uniform values in place: value k and value k + 8 make a pair.
+/* Box-Muller on 16 uniform values in place: value k and value k + 8 make a pair. */
 static void normal_16(float *values, bool libm)
 {
     for (int k = 0; k < LANES; k++) {
@@ -126,7 +128,7 @@ static void draw_large(struct noise *noise, float *values, size_t n)
         normal_16(values + i, libm);
     if (n % 16 == 0)
         return;
-    // The last 16 values are drawn anew, over some that were already normal.
+    /* The last 16 values are drawn anew, over some that were already normal. */
     for (size_t i = n - 16; i < n; i++)
         values[i] = uniform_f32(noise);
     normal_16(values + n - 16, libm);
@@ -160,7 +162,7 @@ static void philox_round(uint32_t c[4], uint32_t k0, uint32_t k1)
 
 static void draw_philox(struct noise *noise, float *values, size_t n)
 {
-    // A1111 rounds both factors to float and goes on in doubles.
+    /* A1111 rounds both factors to float and goes on in doubles. */
     static const float to_unit = 2.3283064e-10f, to_angle = (float)(2.3283064e-10 * 6.2831855);
     for (size_t i = 0; i < n; i++) {
         uint32_t c[4] = {noise->draws, 0, (uint32_t)i, 0};
@@ -187,7 +189,7 @@ void noise_draw(struct noise *noise, float *values, size_t n)
         draw_small(noise, values, n);
 }
 
-// Cosine of the angle between two columns of `height` values, `stride` apart.
+/* Cosine of the angle between two columns of `height` values, `stride` apart. */
 static double column_cosine(const float *a, const float *b, int height, int stride)
 {
     double aa = 0.0, bb = 0.0, ab = 0.0;
@@ -221,7 +223,7 @@ void noise_slerp(float *into, const float *low, const float *high, double streng
             if (parallel) {
                 on_low = strength;
                 on_high = 1.0 - strength;
-            } else if (so > 1e-6) { // A1111 divides by 0 in a column of one value
+            } else if (so > 1e-6) { /* A1111 divides by 0 in a column of one value */
                 on_low = sin((1.0 - strength) * omega) / so;
                 on_high = sin(strength * omega) / so;
             }
@@ -233,11 +235,11 @@ void noise_slerp(float *into, const float *low, const float *high, double streng
     }
 }
 
-// Copies the middle of a small (or large) noise onto the middle of another.
+/* Copies the middle of a small (or large) noise onto the middle of another. */
 static void paste_centred(float *into, int height, int width, const float *from, int from_height,
                           int from_width, int channels)
 {
-    // A1111's // rounds down, also below 0.
+    /* A1111's // rounds down, also below 0. */
     int dx = (int)floor((width - from_width) / 2.0), dy = (int)floor((height - from_height) / 2.0);
     int w = dx >= 0 ? from_width : from_width + 2 * dx;
     int h = dy >= 0 ? from_height : from_height + 2 * dy;

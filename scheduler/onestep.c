@@ -1,12 +1,16 @@
-// Samplers that remember nothing from the step before: Euler, Euler a, Heun, DPM2, DPM2 a,
-// DPM++ 2S a, DPM++ SDE, Restart. x is x0 + sigma * noise throughout.
-// Source: Karras et al. 2022 (Euler, Heun, churn), k-diffusion (the rest).
+/*
+ * Samplers that remember nothing from the step before: Euler, Euler a, Heun, DPM2, DPM2 a,
+ * DPM++ 2S a, DPM++ SDE, Restart. x is x0 + sigma * noise throughout.
+ * Source: Karras et al. 2022 (Euler, Heun, churn), k-diffusion (the rest).
+ */
 #include "scheduler/internal.h"
 
 #include <math.h>
 
-// Split a step from sigma `from` to `to` into a deterministic step to *down and fresh noise *up
-// such that down^2 + up^2 = to^2.
+/*
+ * Split a step from sigma `from` to `to` into a deterministic step to *down and fresh noise *up
+ * such that down^2 + up^2 = to^2.
+ */
 static void ancestral(double from, double to, double eta, double *down, double *up)
 {
     *up = fmin(to, eta * sqrt(fmax(0.0, to * to * (from * from - to * to)) / (from * from)));
@@ -18,7 +22,7 @@ static void noise_up(struct sched_row *row, const struct sched_build *b, double 
     row->k_noise = b->params->s_noise * amount;
 }
 
-// Karras' churn: noise is added before the call, which then sees a sigma above the schedule's.
+/* Karras' churn: noise is added before the call, which then sees a sigma above the schedule's. */
 static struct sched_row *churned_row(struct sched_build *b, int i, bool ends_step)
 {
     const struct sched_node *at = &b->nodes->node[i];
@@ -37,7 +41,7 @@ static struct sched_row *churned_row(struct sched_build *b, int i, bool ends_ste
     return row;
 }
 
-// x moves along the line from x (at row->sigma) to x0 until sigma `to`.
+/* x moves along the line from x (at row->sigma) to x0 until sigma `to`. */
 static void euler_to(struct sched_row *row, double to)
 {
     sched_row_keep_x0(row);
@@ -62,7 +66,7 @@ static void euler_a(struct sched_build *b, int i)
     noise_up(row, b, up);
 }
 
-// The second half of a Heun step: the slope at `next` too. `first` is the row at its start.
+/* The second half of a Heun step: the slope at `next` too. `first` is the row at its start. */
 static void heun_from(struct sched_build *b, struct sched_row *first, const struct sched_node *next)
 {
     int step = first->step;
@@ -88,7 +92,7 @@ static void heun(struct sched_build *b, int i)
         heun_from(b, churned_row(b, i, false), next);
 }
 
-// Midpoint in log sigma; `first` is the row at the start of the step.
+/* Midpoint in log sigma; `first` is the row at the start of the step. */
 static void midpoint(struct sched_build *b, int i, struct sched_row *first, double to, double up)
 {
     double sigma = first->sigma, mid = sqrt(sigma * to);
@@ -114,7 +118,7 @@ static void dpm2(struct sched_build *b, int i)
         midpoint(b, i, churned_row(b, i, false), to, 0.0);
 }
 
-// True when the step down ends at 0 and is therefore a plain Euler a step.
+/* True when the step down ends at 0 and is therefore a plain Euler a step. */
 static bool ends_clean(struct sched_build *b, int i, double *down, double *up)
 {
     const struct sched_node *at = &b->nodes->node[i];
@@ -156,9 +160,11 @@ static void dpmpp_2s_a(struct sched_build *b, int i)
     noise_up(row, b, up);
 }
 
-// The noise of the half step and of the whole step are increments of one Brownian motion in sigma,
-// as k-diffusion's BrownianTree gives them: the whole step's is the half step's draw and a second
-// draw, weighted by the square roots of the distances.
+/*
+ * The noise of the half step and of the whole step are increments of one Brownian motion in sigma,
+ * as k-diffusion's BrownianTree gives them: the whole step's is the half step's draw and a second
+ * draw, weighted by the square roots of the distances.
+ */
 static void dpmpp_sde(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];
@@ -185,7 +191,9 @@ static void dpmpp_sde(struct sched_build *b, int i)
     noise_up(row, b, up * sqrt((mid - to) / (sigma - to)));
 }
 
-// One Heun step of Restart between two sigmas; noise lifts x from sigma `reached` to `from` first.
+/*
+ * One Heun step of Restart between two sigmas; noise lifts x from sigma `reached` to `from` first.
+ */
 static void restart_step(struct sched_build *b, int *step, double reached, double from, double to)
 {
     struct sched_row *row = sched_row_add(b, *step, to == 0.0);
@@ -211,8 +219,10 @@ static int nearest_sigma(const double *sigma, int n, double value)
     return best;
 }
 
-// Xu et al. 2023: Heun down a Karras schedule; once near sigma 0.1, go back up to 2 with fresh
-// noise and down again, once, or twice from 36 steps on (A1111's choice of numbers).
+/*
+ * Xu et al. 2023: Heun down a Karras schedule; once near sigma 0.1, go back up to 2 with fresh
+ * noise and down again, once, or twice from 36 steps on (A1111's choice of numbers).
+ */
 static void restart(struct sched_build *b)
 {
     int n = b->nodes->n, again = 9, times = 1, step = 0;
@@ -240,7 +250,7 @@ static void restart(struct sched_build *b)
     b->plan->n_steps = step;
 }
 
-// Below this many steps Restart is Heun.
+/* Below this many steps Restart is Heun. */
 enum { RESTART_FROM = 20 };
 
 void sched_build_onestep(struct sched_build *b)

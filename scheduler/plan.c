@@ -4,8 +4,10 @@
 
 G_DEFINE_QUARK(sched - error - quark, sched_error)
 
-// Automatic schedules, dropped sigmas and default eta are A1111's (modules/sd_samplers_*.py);
-// grids are those of the diffusers class of that sampler.
+/*
+ * Automatic schedules, dropped sigmas and default eta are A1111's (modules/sd_samplers_*.py);
+ * grids are those of the diffusers class of that sampler.
+ */
 static const struct sched_traits TRAITS[SCHED_N_SAMPLERS] = {
     [SCHED_DPMPP_2M] = {.grid = SCHED_GRID_DPM, .automatic = SCHED_KARRAS, .calls = 1},
     [SCHED_DPMPP_2M_SDE] = {.grid = SCHED_GRID_DPM,
@@ -272,7 +274,7 @@ struct sched_plan *sched_plan_new(const struct sched_model *model,
     struct sched_params p = *params;
     if (isnan(p.eta))
         p.eta = traits->eta;
-    // DDIM, LCM and TCD never divide by alpha unless the model predicts noise.
+    /* DDIM, LCM and TCD never divide by alpha unless the model predicts noise. */
     bool divides = !traits->vp || p.sampler == SCHED_PLMS || model->prediction == SCHED_EPSILON;
     struct sched_table table;
     sched_table_init(&table, model, divides);

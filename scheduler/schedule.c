@@ -3,10 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-// The distillation steps that LCM and TCD were trained on.
+/* The distillation steps that LCM and TCD were trained on. */
 enum { DISTILLED_STEPS = 50 };
 
-// https://research.nvidia.com/labs/toronto-ai/AlignYourSteps/howto.html
+/* https://research.nvidia.com/labs/toronto-ai/AlignYourSteps/howto.html */
 enum { AYS_POINTS = 11 };
 static const double AYS_SD[AYS_POINTS] = {14.615, 6.475, 3.861, 2.697, 1.886, 1.396,
                                           0.963,  0.652, 0.399, 0.152, 0.029};
@@ -36,8 +36,10 @@ static void node_set_t(struct sched_node *node, const struct sched_table *table,
     node->s = sqrt(1.0 - abar);
 }
 
-// Whole timesteps may repeat when there are nearly as many steps as training steps; a solver needs
-// each step to go down.
+/*
+ * Whole timesteps may repeat when there are nearly as many steps as training steps; a solver needs
+ * each step to go down.
+ */
 static void make_descending(double *t, int n, int train_steps)
 {
     for (int i = 0; i < n; i++) {
@@ -51,7 +53,7 @@ static void space_timesteps(double *t, int n, const struct sched_model *m, enum 
 {
     double top = m->train_steps - 1;
     int parts = grid == SCHED_GRID_DPM ? n + 1 : n;
-    // A single step has to start from pure noise; diffusers starts it at steps_offset or 0.
+    /* A single step has to start from pure noise; diffusers starts it at steps_offset or 0. */
     if (n == 1)
         spacing = SCHED_SPACING_TRAILING;
     for (int i = 0; i < n; i++) {
@@ -104,8 +106,10 @@ static void exponential_sigmas(double *sigma, int n, double lo, double hi, doubl
     }
 }
 
-// ComfyUI's form, whose last step goes to 0; A1111's stops at the lowest sigma and leaves its
-// noise in the picture.
+/*
+ * ComfyUI's form, whose last step goes to 0; A1111's stops at the lowest sigma and leaves its
+ * noise in the picture.
+ */
 static void kl_optimal_sigmas(double *sigma, int n, double lo, double hi)
 {
     for (int i = 0; i < n; i++) {
@@ -176,7 +180,7 @@ static void sigmas_of(enum sched_schedule schedule, double *sigma, int n,
     case SCHED_BETA:
         beta_sigmas(sigma, n, lo, hi, p->beta_a, p->beta_b);
         break;
-    default: // Uniform and Normal: two names for the same sigmas
+    default: /* Uniform and Normal: two names for the same sigmas */
         uniform_sigmas(sigma, n, n, table);
     }
 }
@@ -189,7 +193,7 @@ static enum sched_schedule resolve(const struct sched_model *m, const struct sch
         bool own = m->has_config || m->zero_snr || m->spacing == SCHED_SPACING_TRAILING;
         schedule = own ? SCHED_MODEL : traits->automatic;
     }
-    // LCM and TCD schedulers have no other spacing of their own.
+    /* LCM and TCD schedulers have no other spacing of their own. */
     if (schedule == SCHED_MODEL && traits->automatic == SCHED_DISTILLED)
         schedule = SCHED_DISTILLED;
     if (schedule == SCHED_DISTILLED && p->steps > MIN(DISTILLED_STEPS, m->train_steps))
@@ -203,9 +207,11 @@ static bool schedule_is_spaced(enum sched_schedule schedule)
            schedule == SCHED_TRAILING;
 }
 
-// DDIM and PLMS in diffusers step down by train_steps / steps, which is not always the distance to
-// the next t. That is followed while it is nearly right: a model whose last alpha_bar is 0 gives
-// PLMS no room for it, and with 2 steps under linspace spacing x would be denoised half-way only.
+/*
+ * DDIM and PLMS in diffusers step down by train_steps / steps, which is not always the distance to
+ * the next t. That is followed while it is nearly right: a model whose last alpha_bar is 0 gives
+ * PLMS no room for it, and with 2 steps under linspace spacing x would be denoised half-way only.
+ */
 static int stride_of(const struct sched_nodes *nodes, const struct sched_model *m,
                      const struct sched_params *p)
 {
@@ -230,7 +236,7 @@ static void ddim_targets(struct sched_nodes *nodes, const struct sched_table *ta
     }
 }
 
-// use_karras_sigmas and the like: the model's spacing gives only the range of sigmas.
+/* use_karras_sigmas and the like: the model's spacing gives only the range of sigmas. */
 static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct sched_table *table,
                           const struct sched_model *m, enum sched_grid grid)
 {
@@ -246,8 +252,10 @@ static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct
         beta_sigmas(sigma, n, lo, hi, 0.6, 0.6);
     for (int i = 0; i < n; i++) {
         node_set_sigma(&nodes->node[i], table, sigma[i]);
-        // DPMSolverMultistepScheduler and UniPC keep whole timesteps, rounded for Karras and cut
-        // for the others; the Euler family keeps the fraction.
+        /*
+         * DPMSolverMultistepScheduler and UniPC keep whole timesteps, rounded for Karras and cut
+         * for the others; the Euler family keeps the fraction.
+         */
         if (grid == SCHED_GRID_DPM)
             nodes->node[i].t =
                 m->sigmas == SCHED_KARRAS ? rint(nodes->node[i].t) : floor(nodes->node[i].t);
@@ -276,7 +284,7 @@ static void sigma_nodes(struct sched_nodes *nodes, double *values, const struct 
                         const struct sched_model *m, const struct sched_params *p)
 {
     int n = nodes->n;
-    // A1111 asks for one sigma more and drops the last but the 0 for these samplers.
+    /* A1111 asks for one sigma more and drops the last but the 0 for these samplers. */
     bool discard = sched_sampler_traits(p->sampler)->discard && n < m->train_steps;
     if (nodes->schedule == SCHED_DDIM_UNIFORM) {
         ddim_uniform_timesteps(values, n, m->train_steps);
@@ -289,7 +297,7 @@ static void sigma_nodes(struct sched_nodes *nodes, double *values, const struct 
         node_set_sigma(&nodes->node[i], table, values[i]);
 }
 
-// The last int(steps * strength) steps, as diffusers counts them.
+/* The last int(steps * strength) steps, as diffusers counts them. */
 static bool keep_tail(struct sched_nodes *nodes, double strength, GError **error)
 {
     int keep = MIN((int)(nodes->n * strength), nodes->n);

@@ -1,4 +1,4 @@
-// Runs a plan: the registers x, s and h of scheduler.h over n values.
+/* Runs a plan: the registers x, s and h of scheduler.h over n values. */
 #include "scheduler/scheduler.h"
 
 #include <string.h>
@@ -7,10 +7,10 @@ struct sched_state {
     const struct sched_plan *plan;
     size_t n;
     double *x, *s;
-    double *h[SCHED_HISTORY]; // h[newest] is h[0] of the row, then backwards
+    double *h[SCHED_HISTORY]; /* h[newest] is h[0] of the row, then backwards */
     int newest;
-    float *noise;    // [n] NULL when the plan draws none
-    double *scratch; // [n] input or output in doubles
+    float *noise;    /* [n] NULL when the plan draws none */
+    double *scratch; /* [n] input or output in doubles */
 };
 
 struct sched_state *sched_state_new(const struct sched_plan *plan, size_t n)
@@ -76,7 +76,9 @@ void sched_input(struct sched_state *state, const struct sched_row *row, sched_d
         input[i] = (float)state->scratch[i];
 }
 
-// into[i] += k * from[i]; most coefficients of a row are 0, and an unused register may be anything.
+/*
+ * into[i] += k * from[i]; most coefficients of a row are 0, and an unused register may be anything.
+ */
 static void add_scaled(double *into, double k, const double *from, size_t n)
 {
     if (k == 0.0)

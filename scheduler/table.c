@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-// diffusers' stand-in for an alpha_bar of 0 at the last step of a zero-terminal-SNR model.
+/* diffusers' stand-in for an alpha_bar of 0 at the last step of a zero-terminal-SNR model. */
 static const double ZERO_SNR_ABAR = 1.0 / (1 << 24);
 
 static double cosine_abar(double u)
@@ -25,8 +25,10 @@ static double beta_at(const struct sched_model *m, int i)
     return fmin(1.0 - cosine_abar((i + 1) / n) / cosine_abar(i / n), 0.999);
 }
 
-// Lin et al. 2023, algorithm 1: shift sqrt(abar) so that the last is 0, scale so that the first
-// stays.
+/*
+ * Lin et al. 2023, algorithm 1: shift sqrt(abar) so that the last is 0, scale so that the first
+ * stays.
+ */
 static void rescale_zero_snr(double *abar, int n)
 {
     double first = sqrt(abar[0]), last = sqrt(abar[n - 1]);

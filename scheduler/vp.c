@@ -1,6 +1,8 @@
-// Samplers on x = a * x0 + s * noise with a^2 + s^2 = 1: DDIM, DDPM, PLMS, LCM, TCD.
-// Source: Song et al. 2021 (DDIM), Ho et al. 2020 (DDPM, the smaller of its two variances), Liu et
-// al. 2022 (PNDM without its Runge-Kutta start), Luo et al. 2023 (LCM), Zheng et al. 2024 (TCD).
+/*
+ * Samplers on x = a * x0 + s * noise with a^2 + s^2 = 1: DDIM, DDPM, PLMS, LCM, TCD.
+ * Source: Song et al. 2021 (DDIM), Ho et al. 2020 (DDPM, the smaller of its two variances), Liu et
+ * al. 2022 (PNDM without its Runge-Kutta start), Luo et al. 2023 (LCM), Zheng et al. 2024 (TCD).
+ */
 #include "scheduler/internal.h"
 
 #include <math.h>
@@ -12,7 +14,7 @@ static struct sched_row *row_at(struct sched_build *b, int i, int step, bool end
     return row;
 }
 
-// Remember the predicted noise (x - a * x0) / s.
+/* Remember the predicted noise (x - a * x0) / s. */
 static void keep_eps(const struct sched_build *b, struct sched_row *row,
                      const struct sched_node *at)
 {
@@ -31,8 +33,10 @@ static void keep_eps(const struct sched_build *b, struct sched_row *row,
     }
 }
 
-// x = to_x0 * x0 + to_eps * eps, with eps in h[0]. x0 in terms of x and eps divides by a, which may
-// be 0 when the model does not predict eps, so x0 is written in x and out, and out in h[0].
+/*
+ * x = to_x0 * x0 + to_eps * eps, with eps in h[0]. x0 in terms of x and eps divides by a, which may
+ * be 0 when the model does not predict eps, so x0 is written in x and out, and out in h[0].
+ */
 static void combine(const struct sched_build *b, struct sched_row *row, const struct sched_node *at,
                     double to_x0, double to_eps)
 {
@@ -59,7 +63,7 @@ static void ddim(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];
     struct sched_row *row = row_at(b, i, i, true);
-    double alpha = at->a / at->a_next; // of this step alone
+    double alpha = at->a / at->a_next; /* of this step alone */
     double noise = b->params->eta * at->s_next / at->s * sqrt(fmax(0.0, 1.0 - alpha * alpha));
     combine(b, row, at, at->a_next, sqrt(fmax(0.0, at->s_next * at->s_next - noise * noise)));
     row->k_noise = b->params->s_noise * noise;
@@ -77,7 +81,7 @@ static void ddpm(struct sched_build *b, int i)
     row->k_noise = b->params->s_noise * at->s_next / at->s * sqrt(fmax(0.0, beta));
 }
 
-// PNDM's transfer from `at` to the level (a, s), formula 9, of the weighted noise (or v) in h.
+/* PNDM's transfer from `at` to the level (a, s), formula 9, of the weighted noise (or v) in h. */
 static void plms_transfer(const struct sched_build *b, struct sched_row *row,
                           const struct sched_node *at, double a, double s, double *on_x,
                           const double *weights)
@@ -93,8 +97,10 @@ static void plms_transfer(const struct sched_build *b, struct sched_row *row,
         row->k_h[j] = scale * weights[j];
 }
 
-// For v models diffusers mixes the v of several calls and turns the mixture into noise at the
-// newest x, so h keeps v itself.
+/*
+ * For v models diffusers mixes the v of several calls and turns the mixture into noise at the
+ * newest x, so h keeps v itself.
+ */
 static void plms_keep(const struct sched_build *b, struct sched_row *row,
                       const struct sched_node *at)
 {
@@ -118,7 +124,7 @@ static void plms(struct sched_build *b)
                   SCHED_ADAMS_BASHFORTH[0]);
     if (n == 1)
         return;
-    // The first step again, with the mean of the outputs at both ends.
+    /* The first step again, with the mean of the outputs at both ends. */
     struct sched_node from = node[0];
     double a = node[0].a_next, s = node[0].s_next;
     if (b->nodes->stride) {
@@ -133,7 +139,7 @@ static void plms(struct sched_build *b)
     plms_transfer(b, row, &from, a, s, &row->k_s, average);
     for (int i = 1; i < n; i++) {
         double gapped[SCHED_HISTORY] = {0};
-        // The call at the end of the first try does not count as a past output; it is h[i] now.
+        /* The call at the end of the first try does not count as a past output; it is h[i] now. */
         for (int j = 0; j < MIN(i + 1, SCHED_ORDER); j++)
             gapped[j < i ? j : j + 1] = SCHED_ADAMS_BASHFORTH[MIN(i, SCHED_ORDER - 1)][j];
         row = row_at(b, i, i, true);
@@ -142,9 +148,11 @@ static void plms(struct sched_build *b)
     }
 }
 
-// On the distilled timesteps with the consistency function's boundary condition c_skip * x +
-// c_out * x0 (sigma_data 0.5, timesteps scaled by 10); on others, which may come near 0 where that
-// would keep all noise, plainly x0, as k-diffusion based tools do.
+/*
+ * On the distilled timesteps with the consistency function's boundary condition c_skip * x +
+ * c_out * x0 (sigma_data 0.5, timesteps scaled by 10); on others, which may come near 0 where that
+ * would keep all noise, plainly x0, as k-diffusion based tools do.
+ */
 static void lcm(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];

@@ -1,13 +1,15 @@
-// Every sampler against diffusers and k-diffusion in float64: the time and input of every U-Net
-// call and the final x of a toy model. tests/golden/scheduler.py made tests/golden/scheduler.txt
-// and documents its lines.
+/*
+ * Every sampler against diffusers and k-diffusion in float64: the time and input of every U-Net
+ * call and the final x of a toy model. tests/golden/scheduler.py made tests/golden/scheduler.txt
+ * and documents its lines.
+ */
 #include "scheduler/internal.h"
 #include "scheduler/noise.h"
 #include "tests/check.h"
 
 enum { LATENT = 2, SEED = 11 };
 
-// The file has 12 digits, and the toy model amplifies rounding by up to about 100 over 50 steps.
+/* The file has 12 digits, and the toy model amplifies rounding by up to about 100 over 50 steps. */
 static const double TOLERANCE = 1e-9;
 
 static bool near_to(double got, double expected, double size)
@@ -74,7 +76,7 @@ static void set_key(struct sched_model *m, struct sched_params *p, const char *k
         CHECK(false, "unknown key %s", key);
 }
 
-// Runs the case of line `at` on the lines after it; returns the line after the case.
+/* Runs the case of line `at` on the lines after it; returns the line after the case. */
 static int run_case(char **lines, int at)
 {
     const char *name = lines[at];
@@ -129,7 +131,7 @@ static int run_case(char **lines, int at)
     return line + 1;
 }
 
-// `sigmas NAME N s0 s1 ... 0`: the sigmas that a Euler plan visits.
+/* `sigmas NAME N s0 s1 ... 0`: the sigmas that a Euler plan visits. */
 static void run_sigmas(const char *line)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", -1);
@@ -146,14 +148,14 @@ static void run_sigmas(const char *line)
     CHECK(plan && plan->n_rows == params.steps, "%s", line);
     for (int i = 0; plan && i < plan->n_rows; i++) {
         double sigma = g_ascii_strtod(words[3 + i], NULL);
-        // 14 digits in the file; the Beta schedule adds the error of scipy's own inverse.
+        /* 14 digits in the file; the Beta schedule adds the error of scipy's own inverse. */
         CHECK(fabs(plan->rows[i].sigma - sigma) <= 1e-12 * sigma, "%s: sigma %d is %.14g", line, i,
               plan->rows[i].sigma);
     }
     sched_plan_free(plan);
 }
 
-// `ppf a b p x`.
+/* `ppf a b p x`. */
 static void run_ppf(const char *line)
 {
     double a, b, p, x;

@@ -1,4 +1,4 @@
-// What samplers and schedules may be called, and what is said about names that are none.
+/* What samplers and schedules may be called, and what is said about names that are none. */
 #include "scheduler/scheduler.h"
 #include "tests/check.h"
 
@@ -21,7 +21,7 @@ static void test_samplers(void)
         const char *name;
         enum sched_sampler sampler;
     } other[] = {
-        // ComfyUI
+        /* ComfyUI */
         {"euler", SCHED_EULER},
         {"euler_ancestral", SCHED_EULER_A},
         {"heun", SCHED_HEUN},
@@ -41,7 +41,7 @@ static void test_samplers(void)
         {"ddim", SCHED_DDIM},
         {"uni_pc", SCHED_UNIPC},
         {"uni_pc_bh2", SCHED_UNIPC},
-        // stable-diffusion.cpp
+        /* stable-diffusion.cpp */
         {"euler_a", SCHED_EULER_A},
         {"dpm++2m", SCHED_DPMPP_2M},
         {"dpm++2mv2", SCHED_DPMPP_2M},
@@ -49,11 +49,11 @@ static void test_samplers(void)
         {"dpm2", SCHED_DPM2},
         {"ddim_trailing", SCHED_DDIM},
         {"tcd", SCHED_TCD},
-        // k-diffusion
+        /* k-diffusion */
         {"k_euler_a", SCHED_EULER_A},
         {"k_lms", SCHED_LMS},
         {"sample_dpmpp_2m", SCHED_DPMPP_2M},
-        // diffusers
+        /* diffusers */
         {"EulerDiscreteScheduler", SCHED_EULER},
         {"EulerAncestralDiscreteScheduler", SCHED_EULER_A},
         {"EulerDiscrete", SCHED_EULER},
@@ -70,7 +70,7 @@ static void test_samplers(void)
         {"DDPMScheduler", SCHED_DDPM},
         {"LCMScheduler", SCHED_LCM},
         {"TCDScheduler", SCHED_TCD},
-        // Anyhow
+        /* Anyhow */
         {"  dpm++   2m  ", SCHED_DPMPP_2M},
         {"DPM++-2M-SDE", SCHED_DPMPP_2M_SDE},
         {"EULER A", SCHED_EULER_A},

@@ -1,10 +1,10 @@
-// Expected values: tests/golden/scheduler_noise.py (PyTorch 2.13, AVX2).
+/* Expected values: tests/golden/scheduler_noise.py (PyTorch 2.13, AVX2). */
 #include "scheduler/noise.h"
 #include "tests/check.h"
 
 #include <glib.h>
 
-// {seed, sizes of successive draws, bits of the first two values, SHA-256 of all values}.
+/* {seed, sizes of successive draws, bits of the first two values, SHA-256 of all values}. */
 struct torch_case {
     uint64_t seed;
     size_t sizes[3];
@@ -128,8 +128,10 @@ static void test_torch(void)
     }
 }
 
-// torch without AVX2, seed 42. libm's logf, sinf and cosf may differ by an ulp between C libraries:
-// 4 ulp of a value of up to 4.
+/*
+ * torch without AVX2, seed 42. libm's logf, sinf and cosf may differ by an ulp between C libraries:
+ * 4 ulp of a value of up to 4.
+ */
 static void test_torch_libm(void)
 {
     static const float expected[16] = {
@@ -145,8 +147,10 @@ static void test_torch_libm(void)
         CHECK(fabsf(values[i] - expected[i]) <= 1e-6f, "value %d is %.9g", i, values[i]);
 }
 
-// The vector in the head of A1111's rng_philox.py. Its text was made with an unrounded 2 pi / 2^32,
-// which the module itself rounds to a float: up to 6e-8 of an angle of up to 2 pi.
+/*
+ * The vector in the head of A1111's rng_philox.py. Its text was made with an unrounded 2 pi / 2^32,
+ * which the module itself rounds to a float: up to 6e-8 of an angle of up to 2 pi.
+ */
 static void test_philox(void)
 {
     static const double head[12] = {-0.92466259, -0.42534415, -2.6438457,  0.14518388,
@@ -167,8 +171,10 @@ static void test_philox(void)
         CHECK(bits_of(values[i]) == bits[i], "value %d is %.9g", i, values[i]);
 }
 
-// A1111 computes in floats, here the angle is in doubles: 1e-6 of values of about 1, and acos near
-// 1 (the near case takes the other branch) is not involved.
+/*
+ * A1111 computes in floats, here the angle is in doubles: 1e-6 of values of about 1, and acos near
+ * 1 (the near case takes the other branch) is not involved.
+ */
 static void check_near(const char *what, const float *got, const float *expected, int n)
 {
     for (int i = 0; i < n; i++)
@@ -199,7 +205,7 @@ static void test_slerp(void)
     start.variation_seed = 2;
     noise_first(&noise, NOISE_CPU, &start, first);
     check_near("variation", first, SLERP, 24);
-    // The steps' noise goes on from the picture's own generator.
+    /* The steps' noise goes on from the picture's own generator. */
     struct noise plain;
     noise_init(&plain, NOISE_CPU, 1);
     noise_draw(&plain, same, 24);

@@ -1,4 +1,4 @@
-// Properties of every plan, limits and errors, starting from a picture, and the float executor.
+/* Properties of every plan, limits and errors, starting from a picture, and the float executor. */
 #include "scheduler/noise.h"
 #include "scheduler/scheduler.h"
 #include "tests/check.h"
@@ -12,7 +12,7 @@ static void draw(float *noise, size_t n, void *user)
     noise_draw(user, noise, n);
 }
 
-// What a perfect network that knows the picture answers to `input`.
+/* What a perfect network that knows the picture answers to `input`. */
 static double perfect(enum sched_prediction prediction, double sigma, double input, double x0)
 {
     double a = isinf(sigma) ? 0.0 : 1.0 / sqrt(1.0 + sigma * sigma);
@@ -33,7 +33,7 @@ static bool row_is_finite(const struct sched_row *row)
     return isfinite(sum) && !isnan(row->sigma);
 }
 
-// Largest distance from the picture at the end of a plan driven by the perfect network.
+/* Largest distance from the picture at the end of a plan driven by the perfect network. */
 static double run_perfect(const struct sched_model *model, const struct sched_plan *plan,
                           const char *what)
 {
@@ -53,8 +53,10 @@ static double run_perfect(const struct sched_model *model, const struct sched_pl
         CHECK(row_is_finite(row), "%s: row %d has a number that is not finite", what, r);
         CHECK(row->t >= 0.0 && row->t <= model->train_steps - 1, "%s: row %d at time %g", what, r,
               row->t);
-        // Restart goes up with fresh noise. Between, the ancestral samplers look at a lower level
-        // than they then step to.
+        /*
+         * Restart goes up with fresh noise. Between, the ancestral samplers look at a lower level
+         * than they then step to.
+         */
         bool starts = r == 0 || plan->rows[r - 1].ends_step;
         CHECK(!starts || row->t <= last_t || row->pre_noise > 0.0, "%s: row %d is back up at %g",
               what, r, row->t);
@@ -76,21 +78,25 @@ static double run_perfect(const struct sched_model *model, const struct sched_pl
     return worst;
 }
 
-// A perfect network takes every sampler to the picture itself, because with x0 known all of them
-// are exact, however few the steps. Not to the bit: x starts up to 4096 times larger than the
-// picture, and up to 2000 rows round. The exceptions end above noise level 0 or are not exact.
+/*
+ * A perfect network takes every sampler to the picture itself, because with x0 known all of them
+ * are exact, however few the steps. Not to the bit: x starts up to 4096 times larger than the
+ * picture, and up to 2000 rows round. The exceptions end above noise level 0 or are not exact.
+ */
 static double allowed(const struct sched_model *m, const struct sched_plan *plan)
 {
     if (plan->sampler == SCHED_PLMS && m->prediction == SCHED_V_PREDICTION)
-        return plan->n_steps >= 20 ? 0.5 : 5.0; // mixes v of several times, as diffusers does
-    // diffusers' stride under linspace spacing leaves a part of a step of noise.
+        return plan->n_steps >= 20 ? 0.5 : 5.0; /* mixes v of several times, as diffusers does */
+    /* diffusers' stride under linspace spacing leaves a part of a step of noise. */
     if (plan->schedule == SCHED_LINSPACE && plan->n_steps == 7)
         return 0.3;
-    // The boundary condition keeps c_skip of the noise, and 1 - c_out of the picture is lost: below
-    // 1e-5 at the lowest distilled timestep, 19.
+    /*
+     * The boundary condition keeps c_skip of the noise, and 1 - c_out of the picture is lost: below
+     * 1e-5 at the lowest distilled timestep, 19.
+     */
     if (plan->schedule == SCHED_DISTILLED && plan->sampler == SCHED_LCM)
         return 2e-5;
-    // The rest end at the noise of the first training step, sigma 0.03, times the largest draw.
+    /* The rest end at the noise of the first training step, sigma 0.03, times the largest draw. */
     bool lowest =
         plan->sampler == SCHED_DDIM || plan->sampler == SCHED_PLMS || plan->sampler == SCHED_TCD;
     return lowest ? 0.15 : 1e-8;
@@ -167,8 +173,10 @@ static void test_automatic(void)
     }
 }
 
-// Starting from a picture: the tail of the whole plan, and a start that mixes picture and noise at
-// that plan's first level.
+/*
+ * Starting from a picture: the tail of the whole plan, and a start that mixes picture and noise at
+ * that plan's first level.
+ */
 static void test_strength(void)
 {
     for (int sampler = 0; sampler < SCHED_N_SAMPLERS; sampler++) {
@@ -186,7 +194,7 @@ static void test_strength(void)
         while (whole->rows[first].step < 5)
             first++;
         bool same = plan->rows[0].t == whole->rows[first].t;
-        // Restart from 20 steps on makes a schedule of its own.
+        /* Restart from 20 steps on makes a schedule of its own. */
         CHECK(same || sampler == SCHED_RESTART, "%s: starts at %g", name, plan->rows[0].t);
         double sigma = plan->rows[0].sigma;
         CHECK(fabs(plan->init_noise / plan->init_latent - sigma) <= 1e-12 * sigma,
@@ -255,7 +263,7 @@ static void test_errors(void)
     EXPECT_MODEL_ERROR(sigmas, SCHED_TURBO, "cannot ask for the schedule 'Turbo'");
 }
 
-// A NaN eta is the sampler's own.
+/* A NaN eta is the sampler's own. */
 static void test_default_eta(void)
 {
     static const struct {
@@ -279,7 +287,7 @@ static void test_default_eta(void)
     }
 }
 
-// The float executor equals the double one but for rounding, also when values are of a batch.
+/* The float executor equals the double one but for rounding, also when values are of a batch. */
 static void test_floats(void)
 {
     struct sched_model model = sched_model_default();
@@ -314,7 +322,7 @@ static void test_floats(void)
     sched_latent(a, end);
     for (int i = 0; i < LATENT; i++)
         CHECK(end[i] == (float)sched_x(b)[i], "value %d ends at %g", i, end[i]);
-    // Started again, a state forgets.
+    /* Started again, a state forgets. */
     sched_start(a, start, NULL);
     CHECK(sched_x(a)[0] == plan->init_noise * start[0], "restart");
     sched_state_free(a);

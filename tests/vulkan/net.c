@@ -47,7 +47,7 @@ struct net net_record(int size)
 
     struct tensor *emb = op_time_embedding(t, step, CHANNELS, true, 0);
     emb = op_silu(t, op_linear(t, emb, weight(1, 2, c, c, 0), weight(2, 1, c, 0, 0)));
-    struct tensor *text = op_embedding(t, ids, weight(3, 2, 50, c, 0)); // [2, 7, C]
+    struct tensor *text = op_embedding(t, ids, weight(3, 2, 50, c, 0)); /* [2, 7, C] */
     tape_mark(t, "conv_in");
     struct tensor *h = op_conv2d(t, x, weight(4, 4, c, 4, 3), weight(5, 1, c, 0, 0), same);
     struct tensor *skip = h;
@@ -57,7 +57,7 @@ struct net net_record(int size)
     r = op_add(t, r, op_linear(t, emb, weight(8, 2, c, c, 0), NULL));
     h = op_add(t, r, h);
     tape_mark(t, "down");
-    h = op_conv2d(t, h, weight(9, 4, c, c, 3), NULL, down); // [2, size / 2, size / 2, C]
+    h = op_conv2d(t, h, weight(9, 4, c, c, 3), NULL, down); /* [2, size / 2, size / 2, C] */
     tape_mark(t, "attention");
     int64_t l = (int64_t)(size / 2) * (size / 2);
     struct tensor *tokens = op_reshape(t, h, 3, (int64_t[]){2, l, c});
