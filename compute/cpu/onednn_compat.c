@@ -212,15 +212,13 @@ struct dnn_product *dnn_conv_create(struct dnn *dnn, const struct dnn_conv *c,
             status = dnnl_primitive_desc_create(&desc, &cd, attr, dnn->engine, NULL);
 #endif
     }
-    struct dnn_product *product =
-        status == dnnl_success ? product_create(dnn, desc, c->bias) : NULL;
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     MD_FREE(src);
     MD_FREE(weights);
     MD_FREE(bias);
     MD_FREE(dst);
-    return product;
+    return status == dnnl_success ? product_create(dnn, desc, c->bias) : NULL;
 }
 
 struct dnn_product *dnn_matmul_create(struct dnn *dnn, const struct dnn_matmul *m,
@@ -245,15 +243,13 @@ struct dnn_product *dnn_matmul_create(struct dnn *dnn, const struct dnn_matmul *
             status = dnnl_primitive_desc_create(&desc, &md, attr, dnn->engine, NULL);
 #endif
     }
-    struct dnn_product *product =
-        status == dnnl_success ? product_create(dnn, desc, m->bias) : NULL;
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     MD_FREE(src);
     MD_FREE(weights);
     MD_FREE(bias);
     MD_FREE(dst);
-    return product;
+    return status == dnnl_success ? product_create(dnn, desc, m->bias) : NULL;
 }
 
 void dnn_product_destroy(struct dnn_product *p)

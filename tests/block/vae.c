@@ -22,30 +22,27 @@ static bool run(struct block_test *test, struct tape *t, struct weights *golden,
     return ok;
 }
 
-static void test_decode(struct block_test *test, const char *name, const struct vae *v,
+/* The decoder from "z" to "decoded" and the encoder from "picture" to "moments". */
+static void test_halves(struct block_test *test, const char *name, const struct vae *v,
                         struct weights *golden)
 {
-    struct tape *t = tape_create(name);
-    tape_output(t, "result", vae_decode(t, v, golden_input(t, golden, "z")));
-    tape_keep_marks(t);
-    if (run(test, t, golden, "z")) {
-        golden_compare_marks(test, t, golden, name, 2);
-        golden_compare_output(test, t, golden, name, "result", "decoded");
-    }
-    tape_destroy(t);
-}
+    const struct {
+        struct tensor *(*forward)(struct tape *t, const struct vae *v, struct tensor *x);
+        const char *input, *output;
+    } halves[] = {{vae_decode, "z", "decoded"}, {vae_encode, "picture", "moments"}};
 
-static void test_encode(struct block_test *test, const char *name, const struct vae *v,
-                        struct weights *golden)
-{
-    struct tape *t = tape_create(name);
-    tape_output(t, "result", vae_encode(t, v, golden_input(t, golden, "picture")));
-    tape_keep_marks(t);
-    if (run(test, t, golden, "picture")) {
-        golden_compare_marks(test, t, golden, name, 2);
-        golden_compare_output(test, t, golden, name, "result", "moments");
+    for (size_t i = 0; i < G_N_ELEMENTS(halves); i++) {
+        struct tape *t = tape_create(name);
+        struct tensor *x = golden_input(t, golden, halves[i].input);
+
+        tape_output(t, "result", halves[i].forward(t, v, x));
+        tape_keep_marks(t);
+        if (run(test, t, golden, halves[i].input)) {
+            golden_compare_marks(test, t, golden, name, 2);
+            golden_compare_output(test, t, golden, name, "result", halves[i].output);
+        }
+        tape_destroy(t);
     }
-    tape_destroy(t);
 }
 
 static void test_vae(struct block_test *test, const char *name)
@@ -61,10 +58,8 @@ static void test_vae(struct block_test *test, const char *name)
         3, 3, 3);
     bool ok = vae_init(&v, weights, config, &error);
     CHECK(ok, "%s: %s", name, error ? error->message : "");
-    if (ok) {
-        test_decode(test, name, &v, golden);
-        test_encode(test, name, &v, golden);
-    }
+    if (ok)
+        test_halves(test, name, &v, golden);
     vae_finish(&v);
     backend_forget_weights(
         test->backend); /* they are freed, another model may get their addresses */
@@ -85,10 +80,8 @@ static void test_folder(struct block_test *test)
     struct vae v;
     bool ok = vae_init(&v, m->weights[MODEL_VAE], m->config[MODEL_VAE], &error);
     CHECK(ok, "%s", error ? error->message : "");
-    if (ok) {
-        test_decode(test, "tiny-sd", &v, golden);
-        test_encode(test, "tiny-sd", &v, golden);
-    }
+    if (ok)
+        test_halves(test, "tiny-sd", &v, golden);
     g_autoptr(GPtrArray) unused = weights_unused(m->weights[MODEL_VAE]);
     CHECK(unused->len == 0, "%u tensors are not used", unused->len);
     vae_finish(&v);
