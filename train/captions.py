@@ -28,7 +28,7 @@ def article(name):
     return ("an " if name[0] in "aeiou" else "a ") + name
 
 
-def caption(rng, items, i, bg, place=None, other=None):
+def caption(rng, items, i, bg, place=None, other=None, mirror=False):
     """A caption for the picture Composer.compose(i, bg, place, other). Left-out parts are not random: a
     picture without a background word is white, a large one has no size word."""
     r = items[i]
@@ -41,6 +41,8 @@ def caption(rng, items, i, bg, place=None, other=None):
             what = f"small {name}" if rng.random() < 0.5 else f"a small {name}"
         elif place:
             what += " " + PLACE_WORDS[place]
+    if mirror:
+        what += ", mirrored"
     if rng.random() < 0.08 and other is None and not place:
         what += ", " + ", ".join(rng.permutation(r["keywords"])[:2])
     say_style = rng.random() < 0.85

@@ -68,10 +68,17 @@ class Drawings:
         self.style = np.array([STYLES.index(r["style"]) for r in self.items])
         self.index = {(r["name"], r["style"]): i for i, r in enumerate(self.items)}
 
-    def compose(self, i, background, place=None, other=None, size=128, jitter=None, crop=None):
+    def small(self):
+        """Sprites of 32 pixels, made from those of 64 when first asked for."""
+        if 32 not in self.sprites:
+            s = self.sprites[64]
+            self.sprites[32] = np.round(np.concatenate([s[k:k + 256].reshape(-1, 32, 2, 32, 2, 4).mean((2, 4), dtype=np.float32)
+                                                        for k in range(0, len(s), 256)])).astype(np.uint8)
+
+    def compose(self, i, background, place=None, other=None, mirror=False, size=128, jitter=None, crop=None):
         """uint8 [size, size, 3]: drawing i on a background (index, or three numbers).
 
-        place: None = full size, else one of PLACES. other: a second drawing; i left, other right.
+        place: None = full size, else one of PLACES. other: a second drawing; i left, other right. mirror: the whole.
         jitter: (dx, dy) pixels. crop: (x, y, s), only that square of the picture."""
         bg = BG_RGB[background] if np.isscalar(background) else np.asarray(background, np.float32)
         cx, cy, n = crop or (0, 0, size)
@@ -88,7 +95,7 @@ class Drawings:
             q, h = size // 4, size // 2
             x, y = {"left": (0, q), "right": (h, q), "top": (q, 0), "bottom": (q, h), "small": (q, q)}[place]
             self._put(canvas, i, h, x + dx, y + dy)
-        return np.round(canvas).astype(np.uint8)
+        return np.round(canvas[:, ::-1] if mirror else canvas).astype(np.uint8)
 
     def _put(self, canvas, i, s, x, y):
         n = canvas.shape[0]

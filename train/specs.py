@@ -1,11 +1,13 @@
-"""Which picture to show next. A spec is (drawing, background, place, other drawing); see data.Drawings.compose."""
+"""Which picture to show next. A spec is (drawing, background, place, other drawing,
+mirrored); see data.Drawings.compose."""
 import numpy as np
 
 import captions
 import data
 
 KINDS = ["common", "other", "place", "two"]
-WEIGHTS = np.array([0.82, 0.06, 0.07, 0.05])
+WEIGHTS = np.array([0.80, 0.05, 0.07, 0.08])
+MIRRORED = 0.04  # of the common things at full size
 
 
 class Sampler:
@@ -25,7 +27,7 @@ class Sampler:
     def draw(self, rng, kind):
         if kind == "two":
             i, j = rng.choice(self.by_style[rng.integers(3)], 2, replace=False)
-            return int(i), self.background(rng, i, j), None, int(j)
+            return int(i), self.background(rng, i, j), None, int(j), False
         i = int(rng.choice(self.other if kind == "other" or (kind == "place" and rng.random() < 0.1) else self.common))
         place = data.PLACES[rng.integers(len(data.PLACES))] if kind == "place" else None
-        return i, self.background(rng, i), place, None
+        return i, self.background(rng, i), place, None, bool(kind == "common" and rng.random() < MIRRORED)
