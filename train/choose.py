@@ -1,9 +1,11 @@
 """Averaged or last weights? After a short run the average lags behind. Both predict held-out pictures; the better
 one is written to runs/unet/final.pt, which export.py takes.
 
-    python choose.py
+    python choose.py [--run runs/unet] [--vae runs/vae/last.pt]
 """
+import argparse
 import json
+import pathlib
 
 import numpy as np
 import torch
@@ -18,10 +20,14 @@ import vae as vae_module
 
 
 def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--run", default=str(unet_module.RUN))
+    p.add_argument("--vae", default=str(vae_module.RUN / "last.pt"))
+    a = p.parse_args()
     torch.set_num_threads(1)
     d = data.Drawings((128, 64), mmap=True)
-    vae = unet_module.load_vae(vae_module.RUN / "last.pt", "cpu")
-    run = unet_module.RUN
+    vae = unet_module.load_vae(a.vae, "cpu")
+    run = pathlib.Path(a.run)
     last = torch.load(run / "last.pt", map_location="cpu")
     scale = torch.load(run / "ema.pt", map_location="cpu")["scale"]
     rng = np.random.default_rng(77)

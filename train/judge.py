@@ -8,6 +8,7 @@ background) combinations that neither the model nor the judge was trained on.
 """
 import argparse
 import json
+import signal
 import time
 
 import numpy as np
@@ -97,13 +98,31 @@ def main():
     j = Judge(len(d.names))
     muon, rest = optim.split(j.parameters(), [j.thing.weight, j.style.weight, j.background.weight, j.body[0].weight])
     opt = optim.MuonAdamW(muon, rest)
-    before = 0
-    if (RUN / "last.pt").exists():  # go on from the last run, with a schedule of its own
+    before, spent, half = 0, 0.0, RUN / "unfinished.pt"
+    if half.exists():
+        s = torch.load(half)
+        j.load_state_dict(s["judge"])
+        opt.load_state_dict(s["opt"])
+        before, spent = s["pictures"], s["spent"]
+        rng = np.random.default_rng(21 + before)
+    elif (RUN / "last.pt").exists():  # go on from the last run, with a schedule of its own
         j.load_state_dict(torch.load(RUN / "last.pt"))
         before = json.load(open(RUN / "report.json"))["pictures"]
-    start = said = time.time()
+    start, stop = time.time() - spent, []
+    said = saved = time.time()
     n, acc = 0, []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+
+    def keep():
+        torch.save({"judge": j.state_dict(), "opt": opt.state_dict(), "pictures": before + n, "spent": time.time() - start}, RUN / "tmp.pt")
+        (RUN / "tmp.pt").rename(half)
+
     while (t := (time.time() - start) / (60 * a.minutes)) < 1:
+        if stop:
+            return keep()
+        if time.time() - saved > 180:
+            keep()
+            saved = time.time()
         x, thing, style, bg = batch(d, rng, a.batch, frequent if rng.random() < 0.4 else everything, False)
         o = j(augment(to_input(x), rng))
         loss = F.cross_entropy(o[0], thing, label_smoothing=0.05) + 0.3 * F.cross_entropy(o[1], style) + 0.3 * F.cross_entropy(o[2], bg)
@@ -128,6 +147,7 @@ def main():
                 hits.append([float(v.float().mean()) for v in (top5[:, 0], top5.any(1), o[1].argmax(1) == style, o[2].argmax(1) == bg)])
         report[label] = dict(zip(("top1", "top5", "style", "background"), np.mean(hits, 0).round(4).tolist()))
     torch.save(j.state_dict(), RUN / "last.pt")
+    half.unlink(missing_ok=True)
     json.dump(report, open(RUN / "report.json", "w"), indent=1)
     print(report)
 

@@ -12,6 +12,7 @@ import copy
 import datetime
 import json
 import pathlib
+import signal
 import time
 
 import numpy as np
@@ -52,10 +53,10 @@ class Pool:
         return (self.vae.encode(x).latent_dist.mean * self.scale).half()
 
     def grow(self, rng, wanted, workers_pool):
-        """wanted: {kind: how many}. Draws specs that are not there yet and encodes them."""
+        """wanted: {kind: how many}. Draws specs that are not there yet and encodes them; when a kind has its share of the
+        pool, they take the places of others."""
         new = []
         for kind, n in wanted.items():
-            n = min(n, self.limit[kind] - len(self.rows[kind]))
             for _ in range(4 * n):
                 if n <= 0:
                     break
@@ -67,9 +68,15 @@ class Pool:
         parts = [new[k:k + 8] for k in range(0, len(new), 8)]
         for part, z in zip(parts, workers_pool.map(self.encode, [([s for _, s in part],) for part in parts])):
             for (kind, s), one in zip(part, z):
-                self.rows[kind].append(len(self.specs))
-                self.latents[len(self.specs)] = one
-                self.specs.append(s)
+                if len(self.rows[kind]) < self.limit[kind]:
+                    r = len(self.specs)
+                    self.rows[kind].append(r)
+                    self.specs.append(s)
+                else:
+                    r = self.rows[kind][rng.integers(len(self.rows[kind]))]
+                    self.known.discard(self.specs[r])
+                    self.specs[r] = s
+                self.latents[r] = one
 
     def draw(self, rng, n):
         rows = [self.rows[k][rng.integers(len(self.rows[k]))] for k in rng.choice(specs.KINDS, n, p=specs.WEIGHTS)]
@@ -128,6 +135,8 @@ def main():
     p.add_argument("--text-lr", type=float, default=7e-4)
     p.add_argument("--cap", type=int, default=16000)
     p.add_argument("--initial", type=int, default=2400, help="pictures encoded before the first step")
+    p.add_argument("--grow", type=int, default=8, help="pictures composed and encoded at each step")
+    p.add_argument("--again", action="store_true", help="from the weights of the last run, with a schedule of its own")
     p.add_argument("--late", type=float, default=0.6, help="t = 1000 u^late: below 1 prefers noisy timesteps")
     p.add_argument("--full", type=float, default=0.1)
     p.add_argument("--workers", type=int, default=2)
@@ -162,18 +171,19 @@ def main():
     workers_pool = workers.Pool(1 if device == "cuda" else a.workers)
     state = {"spent": 0.0, "steps": 0, "samples": 0, "cpu": 0.0}
     last, pool_file = run / "last.pt", pathlib.Path(a.pool)
-    scale = latent_scale(d, vae, device)
+    kept = torch.load(pool_file) if pool_file.exists() else None
+    scale = kept["scale"] if kept else latent_scale(d, vae, device)
     pool = Pool(d, vae, scale, a.cap, device)
-    if pool_file.exists():
-        s = torch.load(pool_file)
-        pool.load(s)
-        pool.scale = scale = s["scale"]
+    if kept:
+        pool.load(kept)
     if last.exists():
         s = torch.load(last, map_location=device)
         unet.load_state_dict(s["unet"])
         enc.load_state_dict(s["text"])
         opt.load_state_dict(s["opt"])
         ema, state = s["ema"], s["state"]
+        if a.again:
+            state["spent"] = 0.0
     rng = np.random.default_rng(100 + state["steps"])
     if not pool.specs:
         t0 = time.time()
@@ -218,7 +228,9 @@ def main():
         et.load_state_dict({n[5:]: q for n, q in ema.items() if n.startswith("text.")}, strict=False)
         grid(eu, et, vae, tok, scale, run / f"grid-{state['steps']:05d}.png", device)
 
-    while (spent := time.time() - start) < min(total, a.stop_after * 60):
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # saves, and can be started again
+    while (spent := time.time() - start) < min(total, a.stop_after * 60) and not stop:
         f = spent / total
         lr_now = schedule(f)
         full = f > 1 - a.full
@@ -226,9 +238,8 @@ def main():
             opened = True
             print("all 77 text states from here", flush=True)
         n = a.batch // a.draws
-        if len(pool.specs) < sum(pool.limit.values()):
-            new = rng.choice(specs.KINDS, 4, p=specs.WEIGHTS)
-            pool.grow(rng, {k: int((new == k).sum()) for k in specs.KINDS}, workers_pool)
+        new = rng.choice(specs.KINDS, a.grow, p=specs.WEIGHTS)
+        pool.grow(rng, {k: int((new == k).sum()) for k in specs.KINDS}, workers_pool)
         rows = pool.draw(rng, n)
         texts = ["" if rng.random() < 0.1 else captions.caption(rng, d.items, *pool.specs[r]) for r in rows]
         ids = [tok(x, truncation=True, max_length=77)["input_ids"] for x in texts]
@@ -271,7 +282,8 @@ def main():
             drawn = time.time()
     save()
     torch.save({**pool.state(), "scale": scale}, pool_file)
-    draw_grid()
+    if not stop:
+        draw_grid()
 
 
 if __name__ == "__main__":

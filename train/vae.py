@@ -8,6 +8,7 @@ The learning rate follows the clock: warm-up, flat, then down to zero when the t
 import argparse
 import json
 import pathlib
+import signal
 import time
 
 import numpy as np
@@ -66,14 +67,14 @@ def to_tensor(x, device):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def loss_of(vae, x, kl_weight, decoder_only=False):
-    if decoder_only:  # latents as the U-Net was trained on, but off by up to a third, as a young U-Net draws them
-        with torch.no_grad():
-            q = vae.encode(x).latent_dist
-            z = q.mean + torch.randn_like(q.mean) * q.mean.std() * 0.33 * torch.rand(len(x), 1, 1, 1, device=x.device)
-    else:
+def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2):
+    """noise: half the pictures are drawn from latents that are off by up to this part of the latents' deviation, as the
+    U-Net's are, so that the decoder does not make blotches of them."""
+    with torch.set_grad_enabled(not decoder_only and torch.is_grad_enabled()):
         q = vae.encode(x).latent_dist
-        z = q.sample()
+        z = q.mean if decoder_only else q.sample()
+    level = noise * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1).clamp(min=0)
+    z = z + torch.randn_like(z) * q.mean.detach().std() * level
     y = vae.decode(z).sample
     e = y - x
     mse, l1 = e.square().mean(), e.abs().mean()
@@ -105,6 +106,7 @@ def main():
     p.add_argument("--lr", type=float, default=4e-3)
     p.add_argument("--opt", default="muon")
     p.add_argument("--kl", type=float, default=3e-4)
+    p.add_argument("--noise", type=float, default=0.2, help="see loss_of")
     p.add_argument("--run", default=str(RUN))
     p.add_argument("--decoder", action="store_true", help="go on with the decoder alone, in runs/vae-decoder")
     p.add_argument("--seed", type=int, default=1)
@@ -139,11 +141,12 @@ def main():
     test = held_out_set(d, 8, 128), held_out_set(d, 4, 256)
     log = open(run / "log.jsonl", "a")
     start, saved, said, acc = time.time() - spent, time.time(), time.time(), []
-    total = a.minutes * 60
-    while (spent := time.time() - start) < total:
+    total, stop = a.minutes * 60, []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # saves, and can be started again
+    while (spent := time.time() - start) < total and not stop:
         lr = a.lr * schedule(spent / total)
         x = to_tensor(pictures(d, rng, a.batch), device)
-        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder), parameters, [(s,) for s in x.split(a.slice)])
+        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise), parameters, [(s,) for s in x.split(a.slice)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(lr, lr * 0.5 if muon else lr, pool)
         opt.zero_grad()
@@ -161,7 +164,7 @@ def main():
         if time.time() - saved > 180:
             saved = time.time()
             save(run, vae, opt, spent, samples, steps, test, device, log)
-    save(run, vae, opt, total, samples, steps, test, device, log)
+    save(run, vae, opt, min(spent, total), samples, steps, test, device, log)
 
 
 def save(run, vae, opt, spent, samples, steps, test, device, log):
