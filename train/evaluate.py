@@ -1,14 +1,15 @@
 """Measure an exported model: what the judge sees in generated pictures, and how near they are to training pictures.
 
-    python evaluate.py --model ../assets/models/starter --out runs/evaluate
+    python evaluate.py --model ../assets/models/starter --out runs/evaluate [--figment ../build/app/figment]
 
 Prompts (seeds fixed): every one of the 300 common things once with a (style, background) seen in training; held-out
 combinations; other things; two things side by side. --fraction takes an even part of them. Resumes: pictures that
-are there already are not drawn again.
+are there already are not drawn again. With --figment the program draws them, with torch's noise of the same seeds.
 """
 import argparse
 import json
 import pathlib
+import subprocess
 import time
 
 import numpy as np
@@ -59,6 +60,15 @@ def draw(pipe, todo, out, steps, guidance, batch=8):
             im.save(out / f"{p['seed']:03d}.png")
 
 
+def draw_with_figment(program, model, todo, out, steps, guidance, threads):
+    for p in todo:
+        path = out / f"{p['seed']:03d}.png"
+        if not path.exists():
+            subprocess.run([program, "generate", "--quiet", "--model", model, "--prompt", p["prompt"], "--seed", str(p["seed"]), "--rng", "cpu",
+                            "--sampler", "DDIM", "--steps", str(steps), "--cfg", str(guidance), "--size", "128x128", "--device", "cpu",
+                            "--precision", "f32", "--threads", str(threads), "--output", path], check=True, stdout=subprocess.DEVNULL)
+
+
 def nearest(d, pictures, backgrounds):
     """For each picture the highest correlation with any drawing on the same background, at 32 x 32 pixels."""
     s = d.sprites[64].astype(np.float32).reshape(-1, 32, 2, 32, 2, 4).mean((2, 4))
@@ -83,6 +93,7 @@ def main():
     p.add_argument("--guidance", type=float, default=3.0)
     p.add_argument("--fraction", type=float, default=1.0)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--figment", help="the program that draws; else diffusers does")
     a = p.parse_args()
     from diffusers import StableDiffusionPipeline
     torch.set_num_threads(a.threads)
@@ -94,7 +105,10 @@ def main():
     pipe = StableDiffusionPipeline.from_pretrained(a.model, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     start = time.time()
-    draw(pipe, todo, out, a.steps, a.guidance)
+    if a.figment:
+        draw_with_figment(a.figment, a.model, todo, out, a.steps, a.guidance, a.threads)
+    else:
+        draw(pipe, todo, out, a.steps, a.guidance)
     seconds = time.time() - start
     pictures = np.stack([np.asarray(Image.open(out / f"{q['seed']:03d}.png").convert("RGB")) for q in todo])
     j = judge.load()
