@@ -1,5 +1,5 @@
-/* Export of many pictures: names, formats, a list of the settings. Works on copies, on a worker
- * thread. */
+/* Saving one picture elsewhere; and export of many: names, formats, a list of the settings, on
+ * copies and on a worker thread. */
 #include "ui/bridge-private.h"
 
 #include "engine/metadata.h"
@@ -8,6 +8,72 @@
 #include <glib/gi18n.h>
 #include <jansson.h>
 #include <string.h>
+
+/* ---- one picture ---- */
+
+gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const char *path,
+                                 int quality, gboolean metadata, GError **error)
+{
+    const struct fig_picture_facts *facts = fig_picture_facts(picture);
+    struct picture pixels = {0};
+    if (facts->rgb)
+        pixels = (struct picture){facts->width, facts->height, g_bytes_ref(facts->rgb)};
+    else {
+        g_autoptr(GdkPixbuf) pixbuf = gdk_pixbuf_new_from_file(facts->path, error);
+        if (!pixbuf)
+            return FALSE;
+        int width = gdk_pixbuf_get_width(pixbuf), height = gdk_pixbuf_get_height(pixbuf);
+        int channels = gdk_pixbuf_get_n_channels(pixbuf), stride = gdk_pixbuf_get_rowstride(pixbuf);
+        guchar *rgb = g_malloc((gsize)width * height * 3);
+        const guchar *from = gdk_pixbuf_read_pixels(pixbuf);
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++)
+                memcpy(rgb + ((gsize)y * width + x) * 3,
+                       from + (gsize)y * stride + (gsize)x * channels, 3);
+        pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
+    }
+    g_autofree char *lower = g_ascii_strdown(path, -1);
+    bool jpeg = g_str_has_suffix(lower, ".jpg") || g_str_has_suffix(lower, ".jpeg");
+    const char *text =
+        metadata && facts->parameters && *facts->parameters ? facts->parameters : NULL;
+    g_autoptr(GBytes) bytes = jpeg ? picture_encode_jpeg(&pixels, quality, text, error)
+                                   : picture_encode_png(&pixels, text, error);
+    picture_clear(&pixels);
+    if (!bytes || !g_file_set_contents_full(
+                      path, g_bytes_get_data(bytes, NULL), (gssize)g_bytes_get_size(bytes),
+                      G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error))
+        return FALSE;
+    if (facts->rgb) { /* it was in memory only; now it is a picture like any other */
+        struct history *history = fig_bridge_open_history(self);
+        struct history_entry *entry = history_read_picture(path, NULL);
+        if (history && entry)
+            history_add(history, entry, NULL);
+        fig_picture_set_saved(picture, entry ? entry->id : 0, path);
+        history_entry_free(entry);
+    }
+    return TRUE;
+}
+
+char *fig_bridge_save_into(FigBridge *self, FigPicture *picture, const char *folder, GError **error)
+{
+    const struct fig_picture_facts *facts = fig_picture_facts(picture);
+    FigSettings *settings = fig_bridge_settings(self);
+    const char *ending = fig_record_bool(settings, "jpeg") ? "jpg" : "png";
+    for (int i = 1;; i++) {
+        g_autofree char *name =
+            i == 1 ? g_strdup_printf("%" G_GUINT64_FORMAT ".%s", facts->seed, ending)
+                   : g_strdup_printf("%" G_GUINT64_FORMAT "-%d.%s", facts->seed, i, ending);
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        if (g_file_test(path, G_FILE_TEST_EXISTS))
+            continue;
+        if (!fig_bridge_save_picture(self, picture, path, fig_record_int(settings, "quality"),
+                                     fig_record_bool(settings, "metadata"), error))
+            return NULL;
+        return g_steal_pointer(&path);
+    }
+}
+
+/* ---- many ---- */
 
 /* What the worker needs of a picture. */
 struct source {

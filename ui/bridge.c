@@ -23,11 +23,12 @@ struct mail {
     GQueue ends; /* struct end *, in order */
 };
 
-/* A picture, or the end of a job. */
+/* A picture, a notice, or the end of a job. */
 struct end {
     enum event_type type;
     unsigned job;
     int index;
+    char *text;
     struct picture picture;
     struct history_entry *entry;
     GError *error;
@@ -44,6 +45,7 @@ struct _FigBridge {
     struct token_counter *tokens;
     GListStore *queue; /* FigJob, the running one first */
     GdkTexture *preview;
+    GHashTable *told; /* notices of the running job: each is told once, not for every picture */
     struct mail *mail;
 
     unsigned running;  /* the engine's job, 0 = none */
@@ -71,7 +73,7 @@ enum {
     N_PROPS
 };
 static GParamSpec *props[N_PROPS];
-enum { SIGNAL_PICTURE, SIGNAL_FAILED, SIGNAL_FINISHED, N_SIGNALS };
+enum { SIGNAL_PICTURE, SIGNAL_NOTICE, SIGNAL_FAILED, SIGNAL_FINISHED, N_SIGNALS };
 static guint signals[N_SIGNALS];
 
 G_DEFINE_FINAL_TYPE(FigBridge, fig_bridge, G_TYPE_OBJECT)
@@ -85,6 +87,7 @@ static void end_free(struct end *end)
     picture_clear(&end->picture);
     history_entry_free(end->entry);
     g_clear_error(&end->error);
+    g_free(end->text);
     g_free(end);
 }
 
@@ -118,8 +121,10 @@ static FigPhase phase_of(enum event_type type)
         return FIG_PHASE_DECODING;
     case EVENT_SAVING:
         return FIG_PHASE_SAVING;
-    default:
+    case EVENT_STEP:
         return FIG_PHASE_DENOISING;
+    default:
+        return FIG_PHASE_IDLE; /* tells nothing of the progress */
     }
 }
 
@@ -130,12 +135,13 @@ static void on_event(const struct event *event, void *user)
     FigBridge *self = user;
     struct mail *mail = self->mail;
     struct end *end = NULL;
-    if (event->type == EVENT_PICTURE || event->type == EVENT_DONE || event->type == EVENT_FAILED ||
-        event->type == EVENT_CANCELLED) {
+    if (event->type == EVENT_PICTURE || event->type == EVENT_NOTICE || event->type == EVENT_DONE ||
+        event->type == EVENT_FAILED || event->type == EVENT_CANCELLED) {
         end = g_new0(struct end, 1);
         end->type = event->type;
         end->job = event->job;
         end->index = event->index;
+        end->text = g_strdup(event->text);
         end->error = event->error ? g_error_copy(event->error) : NULL;
         if (event->type == EVENT_PICTURE) {
             end->picture = picture_ref(event->picture);
@@ -150,7 +156,7 @@ static void on_event(const struct event *event, void *user)
         picture_clear(&mail->preview);
         mail->preview = picture_ref(event->picture);
         mail->preview_job = event->job;
-    } else if (event->type != EVENT_TAPE && event->type != EVENT_NOTICE) {
+    } else if (phase_of(event->type) != FIG_PHASE_IDLE) {
         mail->has_progress = true;
         mail->progress = (struct progress){
             .phase = phase_of(event->type),
@@ -205,6 +211,12 @@ static FigJob *job_of_key(FigBridge *self, guint key, guint *position)
         }
     }
     return NULL;
+}
+
+static guint waiting(FigBridge *self)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
+    return n - (self->running ? 1 : 0);
 }
 
 static void save_journal(FigBridge *self)
@@ -271,11 +283,29 @@ static void picture_arrived(FigBridge *self, struct end *end)
         save_journal(self);
     }
     g_signal_emit(self, signals[SIGNAL_PICTURE], 0, picture);
-    if (end->error) {
+    bool more = waiting(self) || (entry && entry->done < entry->request.batch);
+    if (end->error && more)
         fig_bridge_set_paused(self, TRUE); /* what follows could not be saved either */
-        g_signal_emit(self, signals[SIGNAL_FAILED], 0, NULL, end->error->message,
-                      remedy_of(end->error));
-    }
+}
+
+static void notice_arrived(FigBridge *self, struct end *end)
+{
+    if (end->text && g_hash_table_add(self->told, g_strdup(end->text)))
+        g_signal_emit(self, signals[SIGNAL_NOTICE], 0, end->text);
+}
+
+/* A job stays in the queue when it failed: to be tried again; or to go on, when only the disk
+ * refused. */
+static bool stays(FigBridge *self, struct end *end, struct journal_job *entry, FigJob *job)
+{
+    if (end->type != EVENT_FAILED || !entry || entry->done >= entry->request.batch)
+        return false;
+    bool disk = g_error_matches(end->error, ENGINE_ERROR, ENGINE_ERROR_DISK);
+    entry->running = false;
+    if (job)
+        fig_job_update(job, disk && self->paused ? FIG_JOB_WAITING : FIG_JOB_FAILED, entry->done,
+                       end->error->message);
+    return true;
 }
 
 static void job_ended(FigBridge *self, struct end *end)
@@ -286,11 +316,7 @@ static void job_ended(FigBridge *self, struct end *end)
     g_autoptr(FigJob) keep = job ? g_object_ref(job) : NULL;
     struct journal_job *entry = journal_find(self->journal, key);
     bool failed = end->type == EVENT_FAILED;
-    if (failed && entry) {
-        entry->running = false;
-        if (job)
-            fig_job_update(job, FIG_JOB_FAILED, entry->done, end->error->message);
-    } else {
+    if (!stays(self, end, entry, job)) {
         journal_remove(self->journal, key);
         if (job)
             g_list_store_remove(self->queue, position);
@@ -347,6 +373,8 @@ static gboolean deliver(gpointer data)
         if (end->job == self->running && self->running) {
             if (end->type == EVENT_PICTURE)
                 picture_arrived(self, end);
+            else if (end->type == EVENT_NOTICE)
+                notice_arrived(self, end);
             else
                 job_ended(self, end);
         }
@@ -400,12 +428,15 @@ static void start_next(FigBridge *self)
         FigJob *job = job_of_key(self, entry->key, NULL);
         if (entry->set_aside || !job || fig_job_state(job) != FIG_JOB_WAITING)
             continue;
+        g_free(entry->request.folder); /* where pictures go now, not when it was asked for */
+        entry->request.folder = fig_bridge_pictures_folder(self);
         struct request rest = entry->request; /* what is left of it; strings stay borrowed */
         rest.seed += (uint64_t)entry->done;
         rest.batch -= entry->done;
         entry->running = true;
         save_journal(self); /* before it runs: a crash must find it written down */
         self->running_key = entry->key;
+        g_hash_table_remove_all(self->told);
         self->progress = (struct progress){.phase = FIG_PHASE_LOADING, .seconds_left = -1};
         if (!self->finished)
             self->began = g_get_monotonic_time();
@@ -526,49 +557,6 @@ guint fig_bridge_recovered(FigBridge *self)
     return self->recovered;
 }
 
-gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const char *path,
-                                 int quality, gboolean metadata, GError **error)
-{
-    const struct fig_picture_facts *facts = fig_picture_facts(picture);
-    struct picture pixels = {0};
-    if (facts->rgb)
-        pixels = (struct picture){facts->width, facts->height, g_bytes_ref(facts->rgb)};
-    else {
-        g_autoptr(GdkPixbuf) pixbuf = gdk_pixbuf_new_from_file(facts->path, error);
-        if (!pixbuf)
-            return FALSE;
-        int width = gdk_pixbuf_get_width(pixbuf), height = gdk_pixbuf_get_height(pixbuf);
-        int channels = gdk_pixbuf_get_n_channels(pixbuf), stride = gdk_pixbuf_get_rowstride(pixbuf);
-        guchar *rgb = g_malloc((gsize)width * height * 3);
-        const guchar *from = gdk_pixbuf_read_pixels(pixbuf);
-        for (int y = 0; y < height; y++)
-            for (int x = 0; x < width; x++)
-                memcpy(rgb + ((gsize)y * width + x) * 3,
-                       from + (gsize)y * stride + (gsize)x * channels, 3);
-        pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
-    }
-    g_autofree char *lower = g_ascii_strdown(path, -1);
-    bool jpeg = g_str_has_suffix(lower, ".jpg") || g_str_has_suffix(lower, ".jpeg");
-    const char *text =
-        metadata && facts->parameters && *facts->parameters ? facts->parameters : NULL;
-    g_autoptr(GBytes) bytes = jpeg ? picture_encode_jpeg(&pixels, quality, text, error)
-                                   : picture_encode_png(&pixels, text, error);
-    picture_clear(&pixels);
-    if (!bytes || !g_file_set_contents_full(
-                      path, g_bytes_get_data(bytes, NULL), (gssize)g_bytes_get_size(bytes),
-                      G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error))
-        return FALSE;
-    if (facts->rgb) { /* it was in memory only; now it is a picture like any other */
-        struct history *history = fig_bridge_open_history(self);
-        struct history_entry *entry = history_read_picture(path, NULL);
-        if (history && entry)
-            history_add(history, entry, NULL);
-        fig_picture_set_saved(picture, entry ? entry->id : 0, path);
-        history_entry_free(entry);
-    }
-    return TRUE;
-}
-
 /* ---- the object ---- */
 
 FigSettings *fig_bridge_settings(FigBridge *self)
@@ -590,12 +578,6 @@ struct history *fig_bridge_open_history(FigBridge *self)
 int fig_bridge_count_tokens(FigBridge *self, const char *model, const char *prompt)
 {
     return token_counter_count(self->tokens, *model ? model : NULL, prompt);
-}
-
-static guint waiting(FigBridge *self)
-{
-    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
-    return n - (self->running ? 1 : 0);
 }
 
 /* 0 to 1 of the whole job, so that the bar never jumps back. */
@@ -712,6 +694,7 @@ static void fig_bridge_dispose(GObject *object)
     g_clear_pointer(&self->tokens, token_counter_destroy);
     g_clear_object(&self->queue);
     g_clear_object(&self->preview);
+    g_clear_pointer(&self->told, g_hash_table_unref);
     g_clear_object(&self->settings);
     G_OBJECT_CLASS(fig_bridge_parent_class)->dispose(object);
 }
@@ -755,6 +738,8 @@ static void fig_bridge_class_init(FigBridgeClass *class)
     GType type = G_TYPE_FROM_CLASS(class);
     signals[SIGNAL_PICTURE] = g_signal_new("picture", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                            G_TYPE_NONE, 1, FIG_TYPE_PICTURE);
+    signals[SIGNAL_NOTICE] = g_signal_new("notice", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                          G_TYPE_NONE, 1, G_TYPE_STRING);
     signals[SIGNAL_FAILED] = g_signal_new("failed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                           G_TYPE_NONE, 3, FIG_TYPE_JOB, G_TYPE_STRING, G_TYPE_INT);
     signals[SIGNAL_FINISHED] = g_signal_new("finished", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
@@ -768,6 +753,7 @@ static void fig_bridge_init(FigBridge *self)
     g_mutex_init(&self->mail->lock);
     g_queue_init(&self->mail->ends);
     self->queue = g_list_store_new(FIG_TYPE_JOB);
+    self->told = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
 }
 

@@ -44,8 +44,12 @@ G_DECLARE_FINAL_TYPE(FigBridge, fig_bridge, FIG, BRIDGE, GObject)
  * Properties (read only unless said): busy, phase, step, steps, fraction (0 to 1 of the job), speed
  * (steps a second, 0 = not known), seconds-left (-1 = not known), status (a line for people), title
  * (of the job), preview (GdkTexture), paused (read and write), waiting (jobs in the queue that are
- * not running). Signals: "picture" (FigPicture), "failed" (FigJob or NULL, char *sentence, int
+ * not running). Signals: "picture" (FigPicture), "notice" (char *sentence: something that was asked
+ * for is not in the picture; once for each job), "failed" (FigJob or NULL, char *sentence, int
  * FigRemedy), "finished" (int pictures, double seconds: the queue has run dry).
+ *
+ * A picture that could not be saved arrives all the same, with its pixels and without a path; what
+ * follows waits then, paused.
  */
 FigBridge *fig_bridge_new(FigSettings *settings);
 FigSettings *fig_bridge_settings(FigBridge *self); /* borrowed */
@@ -70,6 +74,9 @@ guint fig_bridge_recovered(FigBridge *self);
 /* Saves a picture (again) elsewhere, whole or not at all; the format by the name's ending. */
 gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const char *path,
                                  int quality, gboolean metadata, GError **error);
+/* The same into a folder, under a free name made of the seed. The path (g_free()), or NULL. */
+char *fig_bridge_save_into(FigBridge *self, FigPicture *picture, const char *folder,
+                           GError **error);
 
 /* ---- models (bridge-models.c) ---- */
 

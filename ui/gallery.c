@@ -16,7 +16,7 @@ struct _FigGallery {
     GtkStack *stack;
     GtkGridView *grid;
     GtkLabel *count;
-    GtkButton *export, *use_settings, *star, *trash;
+    GtkButton *export, *use_settings, *compare, *star, *trash;
 
     /* Owned References */
     FigBridge *bridge;
@@ -25,7 +25,15 @@ struct _FigGallery {
     gboolean filling;
 };
 
-enum { SIGNAL_OPEN, SIGNAL_USE_SETTINGS, SIGNAL_EXPORT, SIGNAL_MESSAGE, SIGNAL_CHANGED, N_SIGNALS };
+enum {
+    SIGNAL_OPEN,
+    SIGNAL_USE_SETTINGS,
+    SIGNAL_EXPORT,
+    SIGNAL_COMPARE,
+    SIGNAL_MESSAGE,
+    SIGNAL_CHANGED,
+    N_SIGNALS
+};
 static guint signals[N_SIGNALS];
 
 G_DEFINE_FINAL_TYPE(FigGallery, fig_gallery, GTK_TYPE_BOX)
@@ -55,6 +63,7 @@ static void show_count(FigGallery *self)
     gtk_label_set_label(self->count, text);
     gtk_widget_set_sensitive(GTK_WIDGET(self->export), n > 0);
     gtk_widget_set_sensitive(GTK_WIDGET(self->use_settings), chosen == 1);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->compare), chosen == 2);
     gtk_widget_set_sensitive(GTK_WIDGET(self->star), chosen > 0);
     gtk_widget_set_sensitive(GTK_WIDGET(self->trash), chosen > 0);
     gtk_stack_set_visible_child_name(self->stack, n ? "grid" : "empty");
@@ -132,6 +141,13 @@ static void use_settings_clicked(FigGallery *self)
         g_signal_emit(self, signals[SIGNAL_USE_SETTINGS], 0, picture);
 }
 
+static void compare_clicked(FigGallery *self)
+{
+    g_autoptr(GListModel) chosen = selected(self);
+    if (g_list_model_get_n_items(chosen) == 2)
+        g_signal_emit(self, signals[SIGNAL_COMPARE], 0, chosen);
+}
+
 static void star_clicked(FigGallery *self)
 {
     g_autoptr(GListModel) chosen = selected(self);
@@ -179,6 +195,7 @@ void fig_gallery_set_up(FigGallery *self, FigBridge *bridge)
     g_signal_connect_swapped(self->grid, "activate", G_CALLBACK(activated), self);
     g_signal_connect_swapped(self->export, "clicked", G_CALLBACK(export_clicked), self);
     g_signal_connect_swapped(self->use_settings, "clicked", G_CALLBACK(use_settings_clicked), self);
+    g_signal_connect_swapped(self->compare, "clicked", G_CALLBACK(compare_clicked), self);
     g_signal_connect_swapped(self->star, "clicked", G_CALLBACK(star_clicked), self);
     g_signal_connect_swapped(self->trash, "clicked", G_CALLBACK(trash_clicked), self);
 }
@@ -207,6 +224,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     CHILD(count);
     CHILD(export);
     CHILD(use_settings);
+    CHILD(compare);
     CHILD(star);
     CHILD(trash);
 #undef CHILD
@@ -214,11 +232,9 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     const struct {
         const char *name;
         GType argument;
-    } table[N_SIGNALS] = {{"open", FIG_TYPE_PICTURE},
-                          {"use-settings", FIG_TYPE_PICTURE},
-                          {"export", G_TYPE_LIST_MODEL},
-                          {"message", G_TYPE_STRING},
-                          {"changed", G_TYPE_NONE}};
+    } table[N_SIGNALS] = {{"open", FIG_TYPE_PICTURE},    {"use-settings", FIG_TYPE_PICTURE},
+                          {"export", G_TYPE_LIST_MODEL}, {"compare", G_TYPE_LIST_MODEL},
+                          {"message", G_TYPE_STRING},    {"changed", G_TYPE_NONE}};
     for (int i = 0; i < N_SIGNALS; i++)
         signals[i] = table[i].argument == G_TYPE_NONE
                          ? g_signal_new(table[i].name, type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,

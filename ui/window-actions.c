@@ -150,6 +150,65 @@ static void save_as(GtkWidget *widget, const char *name, GVariant *parameter)
     gtk_native_dialog_show(GTK_NATIVE_DIALOG(self->chooser));
 }
 
+static void saved_elsewhere(FigWindow *self, int response)
+{
+    g_autoptr(GFile) file = gtk_file_chooser_get_file(GTK_FILE_CHOOSER(self->chooser));
+    g_autofree char *folder = file ? g_file_get_path(file) : NULL;
+    g_clear_object(&self->chooser);
+    if (response != GTK_RESPONSE_ACCEPT || !folder)
+        return;
+    g_autoptr(GListModel) pictures = fig_window_unsaved(self);
+    guint n = g_list_model_get_n_items(pictures);
+    g_autoptr(GError) error = NULL;
+    for (guint i = 0; i < n; i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
+        g_autofree char *path = fig_bridge_save_into(self->bridge, picture, folder, &error);
+        if (!path) {
+            fig_window_toast_action(self, error->message, _("Save Elsewhere"),
+                                    "win.save-elsewhere");
+            return;
+        }
+    }
+    fig_window_drop_question(self);
+    fig_window_update_actions(self);
+    g_autofree char *name = g_filename_display_name(folder);
+    g_autofree char *text = g_strdup_printf(
+        g_dngettext(NULL, "%u picture saved into “%s”", "%u pictures saved into “%s”", n), n, name);
+    fig_window_offer(self, text, _("Use This Folder"), "win.use-folder", folder);
+}
+
+/* What could not be saved goes into a folder that the user chooses. */
+static void save_elsewhere(GtkWidget *widget, const char *name, GVariant *parameter)
+{
+    (void)name;
+    (void)parameter;
+    FigWindow *self = FIG_WINDOW(widget);
+    const char *last = fig_record_text(self->settings, "export-folder");
+    g_autoptr(GFile) folder = g_file_new_for_path(*last ? last : g_get_home_dir());
+    if (self->chooser)
+        return;
+    self->chooser =
+        gtk_file_chooser_native_new(_("Save Elsewhere"), GTK_WINDOW(self),
+                                    GTK_FILE_CHOOSER_ACTION_SELECT_FOLDER, _("_Save Here"), NULL);
+    gtk_file_chooser_set_current_folder(GTK_FILE_CHOOSER(self->chooser), folder, NULL);
+    g_signal_connect_swapped(self->chooser, "response", G_CALLBACK(saved_elsewhere), self);
+    gtk_native_dialog_show(GTK_NATIVE_DIALOG(self->chooser));
+}
+
+static void use_folder(GtkWidget *widget, const char *name, GVariant *parameter)
+{
+    (void)name;
+    FigWindow *self = FIG_WINDOW(widget);
+    g_object_set(self->settings, "folder", g_variant_get_string(parameter, NULL), NULL);
+    guint waiting;
+    g_object_get(self->bridge, "waiting", &waiting, NULL);
+    if (waiting)
+        fig_window_toast_action(self, _("Pictures go there from now on. The queue is paused."),
+                                _("Continue"), "win.resume");
+    else
+        fig_bridge_set_paused(self->bridge, FALSE);
+}
+
 static void use_settings(GtkWidget *widget, const char *name, GVariant *parameter)
 {
     (void)name;
@@ -169,11 +228,16 @@ static void same_seed(GtkWidget *widget, const char *name, GVariant *parameter)
                  NULL);
 }
 
+/* The shown picture again, but another; without one, only the seed. */
 static void new_seed(GtkWidget *widget, const char *name, GVariant *parameter)
 {
-    (void)name;
-    (void)parameter;
-    g_object_set(FIG_WINDOW(widget)->request, "random-seed", TRUE, NULL);
+    FigWindow *self = FIG_WINDOW(widget);
+    const char *text = self->shown ? fig_picture_facts(self->shown)->parameters : NULL;
+    if (text && *text)
+        fig_bridge_parse_settings(self->bridge, text, self->request);
+    g_object_set(self->request, "random-seed", TRUE, NULL);
+    if (text && *text)
+        generate(widget, name, parameter);
 }
 
 static void favourite(GtkWidget *widget, const char *name, GVariant *parameter)
@@ -209,7 +273,7 @@ static void exported(FigWindow *self, int pictures, const char *folder)
         g_strdup_printf(g_dngettext(NULL, "%d picture exported to “%s”",
                                     "%d pictures exported to “%s”", (gulong)pictures),
                         pictures, folder);
-    fig_window_toast(self, text);
+    fig_window_offer(self, text, _("Open Folder"), "win.show-folder", folder);
 }
 
 /* The selection of the gallery, or all pictures. */
@@ -272,12 +336,13 @@ static void open_file(GtkWidget *widget, const char *name, GVariant *parameter)
     gtk_native_dialog_show(GTK_NATIVE_DIALOG(self->chooser));
 }
 
+/* The one that is named, or the pictures'. */
 static void open_folder(GtkWidget *widget, const char *name, GVariant *parameter)
 {
     (void)name;
-    (void)parameter;
     FigWindow *self = FIG_WINDOW(widget);
-    g_autofree char *folder = fig_bridge_pictures_folder(self->bridge);
+    g_autofree char *folder = parameter ? g_variant_dup_string(parameter, NULL)
+                                        : fig_bridge_pictures_folder(self->bridge);
     g_mkdir_with_parents(folder, 0755);
     g_autofree char *uri = g_filename_to_uri(folder, NULL, NULL);
     gtk_show_uri(GTK_WINDOW(self), uri, GDK_CURRENT_TIME);
@@ -341,8 +406,7 @@ static void remedy(GtkWidget *widget, const char *name, GVariant *parameter)
                      MAX(64, height * 3 / 4 / 8 * 8), NULL);
         break;
     case FIG_REMEDY_FOLDER:
-        if (self->shown)
-            save_as(widget, name, NULL);
+        save_elsewhere(widget, name, NULL);
         break;
     case FIG_REMEDY_F32:
         g_object_set(self->settings, "precision", "f32", NULL);
@@ -382,6 +446,7 @@ static const struct {
     {"win.batch", batch, GDK_KEY_b, GDK_CONTROL_MASK | GDK_SHIFT_MASK},
     {"win.open", open_file, GDK_KEY_o, GDK_CONTROL_MASK},
     {"win.open-folder", open_folder, 0, 0},
+    {"win.save-elsewhere", save_elsewhere, 0, 0},
     {"win.preferences", preferences, GDK_KEY_comma, GDK_CONTROL_MASK},
     {"win.shortcuts", shortcuts, GDK_KEY_question, GDK_CONTROL_MASK},
     {"win.panel", toggle_panel, GDK_KEY_F9, 0},
@@ -397,4 +462,6 @@ void fig_window_class_install_actions(GtkWidgetClass *class)
             gtk_widget_class_add_binding_action(class, actions[i].key, actions[i].modifiers,
                                                 actions[i].name, NULL);
     }
+    gtk_widget_class_install_action(class, "win.show-folder", "s", open_folder);
+    gtk_widget_class_install_action(class, "win.use-folder", "s", use_folder);
 }

@@ -39,6 +39,7 @@ struct _FigWindow {
 
     AdwToast *asking; /* the last toast with a button, while it is there */
 
+    gboolean may_lose; /* the user said so: close, though a picture is not saved */
     gboolean was_paused;
     gboolean following; /* the canvas shows what is being made */
     int remedy;         /* of the last failure (FigRemedy) */
@@ -51,9 +52,14 @@ void fig_window_accept_drops(FigWindow *self);
 
 void fig_window_show_picture(FigWindow *self, FigPicture *picture);
 void fig_window_refresh_history(FigWindow *self);
+/* Pictures that are in memory only, because they could not be saved; the caller owns the list. */
+GListModel *fig_window_unsaved(FigWindow *self);
 void fig_window_toast(FigWindow *self, const char *text);
 /* Takes back the last message with a button: its question does not arise any more. */
 void fig_window_drop_question(FigWindow *self);
 /* With a button; `action` is a detailed action name. */
 void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
                              const char *action);
+/* A message with a button that goes away by itself; `target` is the action's string, or NULL. */
+void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
+                      const char *target);

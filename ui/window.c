@@ -4,6 +4,7 @@
 #include "ui/tile.h"
 
 #include <glib/gi18n.h>
+#include <string.h>
 
 #define STRIP_LENGTH 200
 
@@ -42,6 +43,18 @@ void fig_window_toast(FigWindow *self, const char *text)
 void fig_window_tell(FigWindow *self, const char *text)
 {
     fig_window_toast(self, text);
+}
+
+void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
+                      const char *target)
+{
+    g_autofree char *plain = g_markup_escape_text(text, -1);
+    AdwToast *toast = adw_toast_new(plain);
+    adw_toast_set_button_label(toast, button);
+    adw_toast_set_action_name(toast, action);
+    adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
+    adw_toast_set_timeout(toast, 10);
+    adw_toast_overlay_add_toast(self->toasts, toast);
 }
 
 static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)
@@ -141,9 +154,27 @@ void fig_window_show_picture(FigWindow *self, FigPicture *picture)
     fig_window_update_actions(self);
 }
 
+GListModel *fig_window_unsaved(FigWindow *self)
+{
+    GListStore *unsaved = g_list_store_new(FIG_TYPE_PICTURE);
+    for (guint i = 0; i < g_list_model_get_n_items(G_LIST_MODEL(self->recent)); i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(G_LIST_MODEL(self->recent), i);
+        if (fig_picture_facts(picture)->rgb)
+            g_list_store_append(unsaved, picture);
+    }
+    return G_LIST_MODEL(unsaved);
+}
+
+static gboolean any_unsaved(FigWindow *self)
+{
+    g_autoptr(GListModel) unsaved = fig_window_unsaved(self);
+    return g_list_model_get_n_items(unsaved) > 0;
+}
+
 static void show_count(FigWindow *self)
 {
-    gint64 n = fig_bridge_history_count(self->bridge);
+    g_autoptr(GListModel) unsaved = fig_window_unsaved(self);
+    gint64 n = fig_bridge_history_count(self->bridge) + g_list_model_get_n_items(unsaved);
     g_autofree char *text = g_strdup_printf(
         g_dngettext(NULL, "%d picture · Show all", "%d pictures · Show all", (gulong)n), (int)n);
     gtk_label_set_label(self->strip_label, text);
@@ -158,7 +189,12 @@ void fig_window_refresh_history(FigWindow *self)
 {
     struct fig_filter all = {0};
     g_autoptr(GListModel) pictures = fig_bridge_history(self->bridge, &all, STRIP_LENGTH);
+    g_autoptr(GListModel) unsaved = fig_window_unsaved(self); /* they are nowhere else */
     g_list_store_remove_all(self->recent);
+    for (guint i = 0; i < g_list_model_get_n_items(unsaved); i++) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(unsaved, i);
+        g_list_store_append(self->recent, picture);
+    }
     for (guint i = 0; i < g_list_model_get_n_items(pictures); i++) {
         g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
         g_list_store_append(self->recent, picture);
@@ -171,7 +207,7 @@ static void picture_made(FigWindow *self, FigPicture *picture)
 {
     g_list_store_insert(self->recent, 0, picture);
     guint n = g_list_model_get_n_items(G_LIST_MODEL(self->recent));
-    if (n > STRIP_LENGTH)
+    if (n > STRIP_LENGTH && !any_unsaved(self))
         g_list_store_splice(self->recent, STRIP_LENGTH, n - STRIP_LENGTH, NULL, 0);
     show_count(self);
     if (self->following) {
@@ -252,9 +288,41 @@ static void remember_size(FigWindow *self)
                  "window-maximized", maximized, NULL);
 }
 
+static void close_answered(FigWindow *self, const char *response)
+{
+    if (strcmp(response, "save") == 0) {
+        gtk_widget_activate_action(GTK_WIDGET(self), "win.save-elsewhere", NULL);
+    } else if (strcmp(response, "discard") == 0) {
+        self->may_lose = TRUE;
+        gtk_window_close(GTK_WINDOW(self));
+    }
+}
+
+/* What is in memory only would be lost. */
+static void ask_before_close(FigWindow *self)
+{
+    GtkWidget *dialog = adw_message_dialog_new(
+        GTK_WINDOW(self), _("Close Without Saving?"),
+        _("A picture could not be saved and is kept in memory only. It will be lost."));
+    adw_message_dialog_add_responses(ADW_MESSAGE_DIALOG(dialog), "cancel", _("_Cancel"), "discard",
+                                     _("_Discard"), "save", _("_Save Elsewhere"), NULL);
+    adw_message_dialog_set_response_appearance(ADW_MESSAGE_DIALOG(dialog), "discard",
+                                               ADW_RESPONSE_DESTRUCTIVE);
+    adw_message_dialog_set_response_appearance(ADW_MESSAGE_DIALOG(dialog), "save",
+                                               ADW_RESPONSE_SUGGESTED);
+    adw_message_dialog_set_default_response(ADW_MESSAGE_DIALOG(dialog), "save");
+    adw_message_dialog_set_close_response(ADW_MESSAGE_DIALOG(dialog), "cancel");
+    g_signal_connect_swapped(dialog, "response", G_CALLBACK(close_answered), self);
+    gtk_window_present(GTK_WINDOW(dialog));
+}
+
 static gboolean fig_window_close_request(GtkWindow *window)
 {
     FigWindow *self = FIG_WINDOW(window);
+    if (!self->may_lose && any_unsaved(self)) {
+        ask_before_close(self);
+        return TRUE;
+    }
     remember_size(self);
     fig_settings_flush(self->settings);
     return GTK_WINDOW_CLASS(fig_window_parent_class)->close_request(window);
@@ -336,6 +404,17 @@ static void open_export(FigWindow *self, GListModel *pictures)
     gtk_widget_activate_action(GTK_WIDGET(self), "win.export-selection", NULL);
 }
 
+/* The older one is the picture before. */
+static void compare_two(FigWindow *self, GListModel *pictures)
+{
+    self->following = FALSE;
+    for (guint i = 2; i-- > 0;) {
+        g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
+        fig_window_show_picture(self, picture);
+    }
+    gtk_toggle_button_set_active(self->compare, TRUE);
+}
+
 static void use_settings_of(FigWindow *self, FigPicture *picture)
 {
     fig_window_show_picture(self, picture);
@@ -360,6 +439,7 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
     g_signal_connect_swapped(self->gallery, "open", G_CALLBACK(gallery_open), self);
     g_signal_connect_swapped(self->gallery, "use-settings", G_CALLBACK(use_settings_of), self);
     g_signal_connect_swapped(self->gallery, "export", G_CALLBACK(open_export), self);
+    g_signal_connect_swapped(self->gallery, "compare", G_CALLBACK(compare_two), self);
     g_signal_connect_swapped(self->gallery, "message", G_CALLBACK(fig_window_toast), self);
     g_signal_connect_swapped(self->gallery, "changed", G_CALLBACK(fig_window_refresh_history),
                              self);
@@ -368,6 +448,7 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
     g_signal_connect_swapped(bridge, "notify::waiting", G_CALLBACK(show_queue_length), self);
     g_signal_connect_swapped(bridge, "notify::preview", G_CALLBACK(show_preview), self);
     g_signal_connect_swapped(bridge, "picture", G_CALLBACK(picture_made), self);
+    g_signal_connect_swapped(bridge, "notice", G_CALLBACK(fig_window_toast), self);
     g_signal_connect_swapped(bridge, "failed", G_CALLBACK(failed), self);
     g_signal_connect_swapped(bridge, "finished", G_CALLBACK(run_finished), self);
     g_signal_connect_object(request, "notify::prompt", G_CALLBACK(fig_window_update_actions), self,

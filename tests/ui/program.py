@@ -231,6 +231,48 @@ def step_gallery_and_export(s):
     s.keys.press("Control_L", "h")
 
 
+def step_compare(s):
+    """Two pictures of the gallery, one over the other; and the last one again with another seed."""
+    n = len(s.files())
+    s.keys.press("Control_L", "h")
+    s.window.one("label", f"{n} pictures")
+    grid = s.window.one("list|table|layered pane|.*grid.*", "Pictures")
+
+    def tiles():
+        return [w for w in grid.walk() if w.role == "image" and " × " in w.name and w.showing]
+    wait(lambda: len(tiles()) >= 2, "two tiles")
+    first, second = tiles()[:2]
+    for tile, holding in ((first, None), (second, "Control_L")):
+        x, y, w, h = tile.box
+        s.keys.click(x + w // 2, y + h // 2, holding=holding)
+    s.window.one("label", f"2 of {n} selected")
+    s.window.all("push button", "Compare")[-1].act()
+    wait(lambda: s.canvas().name == first.name or s.window.all("image", re.escape(first.name)), "the newer one on the canvas")
+    box = s.canvas().box
+    wait(lambda: s.desktop.crop(box) != 0, "a picture")
+    s.desktop.shot("compare")
+    before = s.desktop.crop(box)
+    s.canvas().focus()
+    s.keys.press("Right")
+    wait(lambda: s.desktop.crop(box) != before, "the divider to move")
+    s.keys.press("Control_L", "d")
+    s.window.one("push button", "New Seed.*").act()
+    wait(lambda: len(s.files()) == n + 1, "the picture again, with another seed")
+    s.wait_idle()
+
+
+def step_notice(s):
+    """What was asked for and is not there is said, and the picture is made."""
+    n = len(s.files())
+    s.set_number("Steps", 2)
+    s.set_prompt("an apple <lora:nowhere:1>")
+    s.generate()
+    s.window.one("label", ".*nowhere.*")
+    s.desktop.shot("notice")
+    wait(lambda: len(s.files()) == n + 1, "the picture")
+    s.wait_idle()
+
+
 def step_open(s):
     first = [f for f in s.files() if b"a red apple" in open(f, "rb").read()][0]
     s.set_prompt("something else")
@@ -301,7 +343,7 @@ def main():
     s = Session()
     try:
         s.launch()
-        for step in (step_previews, step_stop, step_queue, step_gallery_and_export, step_open, step_dialogs, step_batch,
+        for step in (step_previews, step_stop, step_queue, step_gallery_and_export, step_compare, step_notice, step_open, step_dialogs, step_batch,
                      step_restart):
             if len(sys.argv) > 4 and step.__name__ not in sys.argv[4:]:
                 continue

@@ -185,17 +185,22 @@ class Widget:
             if child:
                 yield Widget(child)
 
-    def walk(self):
+    def walk(self, showing=False):
+        """All below; with `showing` not what lies in containers that are not laid out, which saves most of the time."""
         yield self
         for child in self.children():
-            yield from child.walk()
+            if showing and child._try(child.it.get_child_count, 0):
+                e = child.extents()  # some containers have none, as the pages of a stack
+                if e and min(e.width, e.height) <= 0:
+                    continue
+            yield from child.walk(showing)
 
     def parent(self):
         return Widget(self.it.get_parent())
 
     def each(self, role=None, name=None, showing=True):
         """role and name are regular expressions for the whole text."""
-        for w in self.walk():
+        for w in self.walk(showing):
             if role and not re.fullmatch(role, w.role):
                 continue
             if name and not re.fullmatch(name, w.name, re.S):
@@ -212,9 +217,12 @@ class Widget:
             return next((w for w in self.each(role, name) if not sensitive or w.sensitive), None)
         return wait(look, f"a {role or 'widget'} named {name!r}", patience)
 
+    def extents(self):
+        return self._try(lambda: self.it.get_component_iface().get_extents(ATSPI.CoordType.WINDOW))
+
     @property
     def box(self):
-        e = self._try(lambda: self.it.get_component_iface().get_extents(ATSPI.CoordType.WINDOW))
+        e = self.extents()
         return (e.x, e.y, e.width, e.height) if e else (0, 0, 0, 0)
 
     def act(self, index=0):
@@ -307,10 +315,15 @@ class Keyboard:
         for letter in text:
             self.press({" ": "space", ",": "comma", "-": "minus", "/": "slash", ".": "period"}.get(letter, letter))
 
-    def click(self, x, y, button=1):
+    def click(self, x, y, button=1, holding=None):
+        code = holding and self.x11.XKeysymToKeycode(self.display, self.x11.XStringToKeysym(holding.encode()))
+        if code:
+            self.xtst.XTestFakeKeyEvent(self.display, code, 1, 0)
         self.xtst.XTestFakeMotionEvent(self.display, -1, int(x), int(y), 0)
         self.xtst.XTestFakeButtonEvent(self.display, button, 1, 0)
         self.xtst.XTestFakeButtonEvent(self.display, button, 0, 0)
+        if code:
+            self.xtst.XTestFakeKeyEvent(self.display, code, 0, 0)
         self.x11.XSync(self.display, 0)
 
 

@@ -1,0 +1,129 @@
+"""A disk that refuses: the picture stays in memory, is shown, and can be saved elsewhere; nothing is lost.
+usage: disk.py BINARY FOLDER MODEL BAD_DISK"""
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import robot
+from program import Session
+from robot import check, wait
+
+BINARY, FOLDER, SHIM = os.path.abspath(sys.argv[1]), sys.argv[2], os.path.abspath(sys.argv[4])
+
+
+def trouble(s, code):
+    with open(s.desktop.path("trouble"), "w") as file:
+        file.write(str(code))
+
+
+def queue_jobs(s):
+    with open(s.desktop.path("data", "figment", "queue.json")) as file:
+        return json.load(file)["jobs"]
+
+
+def saved(s):
+    return sorted(os.listdir(s.exports))
+
+
+def refused(s, prompt, sentence, pictures=1):
+    """Makes a picture that cannot be saved; it is shown and there is a way out."""
+    before = len(s.files())
+    s.set_prompt(prompt)
+    s.set_number("Pictures", pictures)
+    s.generate()
+    s.window.one("label", sentence)
+    check(s.canvas().name.startswith(prompt), f"the canvas shows {s.canvas().name}")
+    check(len(s.files()) == before, "there is a file")
+    s.desktop.shot("refused-" + prompt.replace(" ", "-"))
+
+
+def save_elsewhere(s, prompt):
+    before = saved(s)
+    s.window.one("push button", "Save Elsewhere.*").act()
+    chooser = s.dialog("Save Elsewhere")
+    chooser.one("push button", ".*Save Here", sensitive=True).act()
+    s.gone("Save Elsewhere")
+    s.window.one("label", "1 picture saved into “.*exports”")
+    new, = [name for name in saved(s) if name not in before]
+    read = subprocess.run([BINARY, "read", "--json", os.path.join(s.exports, new)], capture_output=True)
+    check(json.loads(read.stdout)["prompt"] == prompt, f"{new} says {read.stdout}")
+
+
+def step_full(s):
+    trouble(s, errno.ENOSPC)
+    refused(s, "a full disk", ".*the disk is full.*", pictures=3)
+    jobs = queue_jobs(s)
+    check(len(jobs) == 1 and jobs[0]["done"] == 1, f"two of three wait: {jobs}")
+    check(s.waiting() == 1, "and the queue says so")
+    save_elsewhere(s, "a full disk")
+    trouble(s, 0)
+    s.window.one("push button", "Use This Folder.*").act()
+    s.window.one("push button", "Continue.*").act()
+    wait(lambda: len(saved(s)) == 3, "the other two, where the first went")
+    s.wait_idle()
+    check(not queue_jobs(s), "all is done")
+
+
+def step_read_only(s):
+    trouble(s, errno.EROFS)
+    refused(s, "a disk to read only", ".*Read-only.*")
+    save_elsewhere_where_it_is_bad(s)
+    trouble(s, 0)
+    save_elsewhere(s, "a disk to read only")
+
+
+def save_elsewhere_where_it_is_bad(s):
+    """The other folder refuses too: asked again, nothing lost. (The folder vanishes while it is being chosen.)"""
+    s.window.one("push button", "Save Elsewhere.*").act()
+    chooser = s.dialog("Save Elsewhere")
+    aside = s.exports + "-away"
+    os.rename(s.exports, aside)
+    open(s.exports, "w").close()
+    chooser.one("push button", ".*Save Here", sensitive=True).act()
+    s.gone("Save Elsewhere")
+    s.window.one("push button", "Save Elsewhere.*")
+    check(s.canvas().name.startswith("a disk to read only"), "the picture is still shown")
+    os.unlink(s.exports)
+    os.rename(aside, s.exports)
+
+
+def step_removed(s):
+    """The folder is gone and cannot be made again: something else has its name."""
+    shutil.move(s.exports, s.exports + "-moved")  # where pictures go since step_full
+    open(s.exports, "w").close()
+    refused(s, "a folder that went", ".*exports.*")
+    os.unlink(s.exports)
+    os.makedirs(s.exports)
+    check(s.program.process.poll() is None, "it runs")
+    s.keys.focus_top()
+    s.keys.press("Control_L", "q")
+    s.dialog("Close Without Saving.*").one("push button", ".*Cancel").act()
+    s.gone("Close Without Saving.*")
+    save_elsewhere(s, "a folder that went")
+
+
+def main():
+    s = Session(folder=FOLDER, request={"steps": 2})
+    try:
+        s.launch(environment={"LD_PRELOAD": SHIM, "FIGMENT_TEST_DISK": s.desktop.path("trouble")})
+        for step in (step_full, step_read_only, step_removed):
+            step(s)
+            print(step.__name__, "well", flush=True)
+        s.end()
+    except robot.Failed as failure:
+        if s.program:
+            s.desktop.shot("failed")
+            with open(s.desktop.path("failed.txt"), "w") as file:
+                s.program.root.dump(out=file)
+            print(s.program.said())
+            s.program.kill()
+        sys.exit(f"failed: {failure}\nSee {s.desktop.folder}")
+    finally:
+        s.desktop.close()
+
+
+if __name__ == "__main__":
+    main()
