@@ -351,7 +351,7 @@ static size_t align(size_t bytes, size_t alignment)
 }
 
 /* Kinds and sizes of all places; offsets of the kept ones. */
-static void place_kept(struct planner *p, size_t alignment)
+static void place_kept(struct planner *p, size_t alignment, size_t gap)
 {
     struct plan *plan = p->plan;
     g_autofree bool *touched = g_new0(bool, plan->tensor_count + 1);
@@ -370,14 +370,14 @@ static void place_kept(struct planner *p, size_t alignment)
         if (p->r->held[id]) {
             place->kind = PLACE_KEPT;
             place->offset = plan->kept_bytes;
-            plan->kept_bytes += align(place->bytes, alignment);
+            plan->kept_bytes += align(place->bytes + gap, alignment);
         } else if (touched[id]) {
             place->kind = PLACE_ARENA;
         }
     }
 }
 
-static void place_arena(struct planner *p, size_t alignment)
+static void place_arena(struct planner *p, size_t alignment, size_t gap)
 {
     struct plan *plan = p->plan;
     g_autofree int *last = g_new(int, plan->tensor_count + 1);
@@ -398,11 +398,11 @@ static void place_arena(struct planner *p, size_t alignment)
         const struct tensor *source = p->fuse & FUSE_IN_PLACE ? in_place_source(p, i, last) : NULL;
         if (source) {
             block_of[id] = block_of[source->id];
-            blocks[block_of[id]].last = last[id];
+            blocks[block_of[id]].last = gap ? plan->node_count : last[id];
         } else {
             block_of[id] = count;
-            blocks[count++] =
-                (struct block){align(plan->places[id].bytes, alignment), 0, i, last[id]};
+            blocks[count++] = (struct block){align(plan->places[id].bytes + gap, alignment), 0,
+                                             gap ? 0 : i, gap ? plan->node_count : last[id]};
         }
     }
     plan->arena_bytes = pack_best(blocks, count);
@@ -425,7 +425,7 @@ static void list_weights(struct plan *plan)
 }
 
 struct plan *plan_create(const struct recording *r, enum dtype precision, unsigned fuse,
-                         size_t alignment)
+                         size_t alignment, size_t gap)
 {
     struct plan *plan = g_new0(struct plan, 1);
     plan->name = r->name;
@@ -444,8 +444,8 @@ struct plan *plan_create(const struct recording *r, enum dtype precision, unsign
     count_uses(&p);
     fuse_nodes(&p);
     choose_stores(&p);
-    place_kept(&p, alignment);
-    place_arena(&p, alignment);
+    place_kept(&p, alignment, gap);
+    place_arena(&p, alignment, gap);
     list_weights(plan);
     g_free(p.uses);
     g_free(p.producer);

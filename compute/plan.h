@@ -162,7 +162,10 @@ struct recording {
     const struct place *imports; /* by tensor id: kind PLACE_IMPORT or PLACE_NONE */
 };
 
-/* The precision, fusions and alignment are those of a back end. Cannot fail. */
+/*
+ * The precision, fusions, alignment and gap are those of a back end. With a gap every tensor has
+ * memory of its own, followed by so many bytes that nobody owns. Cannot fail.
+ */
 struct plan *plan_create(const struct recording *recording, enum dtype precision, unsigned fuse,
-                         size_t alignment);
+                         size_t alignment, size_t gap);
 void plan_destroy(struct plan *plan); /* takes NULL */

@@ -240,7 +240,7 @@ static void make_plan(struct tape *t)
         .imports = (const struct place *)t->imports->data,
     };
     t->plan = plan_create(&recording, backend->precision, backend->class->fuse,
-                          backend->class->alignment);
+                          backend->class->alignment, backend->gap);
 }
 
 bool tape_finish(struct tape *t, struct backend *backend, const int *cancel, GError **error)

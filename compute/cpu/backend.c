@@ -3,6 +3,7 @@
 
 #include "compute/cpu/memory.h"
 #include "compute/cpu/parallel.h"
+#include "compute/poison.h"
 
 #include <gio/gio.h>
 #include <string.h>
@@ -207,6 +208,8 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
         program->kept = memory_take(plan->kept_bytes, "inputs and outputs", error);
         ok = program->kept != NULL;
         program->kept_bytes = ok ? plan->kept_bytes : 0;
+        if (ok && backend->gap)
+            memset(program->kept, POISON_BYTE, program->kept_bytes);
         cpu_count_bytes(cpu, program->kept_bytes, 0);
     }
     for (; ok && program->step_count < plan->node_count; program->step_count++) {
@@ -224,12 +227,30 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
     return NULL;
 }
 
+static void fill_kept(void *kept, size_t offset, size_t bytes)
+{
+    memset((char *)kept + offset, POISON_BYTE, bytes);
+}
+
+static void poison(struct cpu_program *program)
+{
+    struct cpu *cpu = program->cpu;
+    if (cpu->arena)
+        memset(cpu->arena, POISON_BYTE, cpu->arena_bytes);
+    if (cpu->scratch)
+        memset(cpu->scratch, POISON_BYTE, cpu->scratch_bytes);
+    poison_outputs(program->plan, fill_kept, program->kept);
+}
+
 static bool run(struct program *p, const int *cancel, GError **error)
 {
     struct cpu_program *program = (struct cpu_program *)p;
-    parallel_set_threads(program->cpu->threads);
+    struct cpu *cpu = program->cpu;
+    parallel_set_threads(cpu->threads);
     if (!ready(program, error))
         return false;
+    if (cpu->base.gap)
+        poison(program);
     for (int i = 0; i < program->step_count; i++) {
         struct step *step = &program->steps[i];
         if (step_cancelled(cancel, error))
@@ -240,7 +261,8 @@ static bool run(struct program *p, const int *cancel, GError **error)
         if (program->base.profile)
             program->base.node_seconds[i] = (double)(g_get_monotonic_time() - start) / 1e6;
     }
-    return true;
+    return !cpu->base.gap ||
+           poison_intact(program->plan, cpu->class.alignment, cpu->arena, program->kept, error);
 }
 
 static void destroy(struct backend *backend)
@@ -300,6 +322,7 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     cpu->class = cpu_class;
     cpu->base.class = &cpu->class;
     cpu->base.precision = precision;
+    cpu->base.gap = poison_gap();
     cpu->base.label = g_strdup_printf("CPU (%s)", dtype_name(precision));
     cpu->dnn = dnn;
     cpu->kernels = kernels_choose();

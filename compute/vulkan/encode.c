@@ -63,11 +63,14 @@ void dispatch_bind(const struct encoder *e, struct dispatch *dispatch, uint32_t 
 {
     bool texels = e->b->d->lavapipe && !write && span.store != DTYPE_I32;
     struct binding *b = &dispatch->bindings[dispatch->binding_count++];
+    /* A poisoned gap is bound too: else many devices answer a read behind the end with 0. */
+    uint64_t gap = write ? 0 : e->b->base.gap;
     *b = (struct binding){.slot = slot,
                           .write = write,
                           .buffer = span.buffer,
                           .offset = span.offset + first,
                           .bytes = (bytes + 15) & ~(uint64_t)15};
+    b->bytes = MAX(b->bytes, MIN(b->bytes + gap, e->b->d->limits.range & ~(uint64_t)15));
     if (texels)
         b->texels =
             span.store == DTYPE_F16 ? VK_FORMAT_R16G16B16A16_SFLOAT : VK_FORMAT_R32G32B32A32_SFLOAT;
@@ -536,7 +539,7 @@ size_t encode_scratch(struct vulkan_backend *b, const struct plan *plan)
         }
         most = MAX(most, bytes);
     }
-    return (most + 255) & ~(size_t)255;
+    return most ? ((most + 255) & ~(size_t)255) + b->base.gap : 0;
 }
 
 static bool encode_node(struct encoder *e, const struct node *n, GError **error)

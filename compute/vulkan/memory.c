@@ -1,5 +1,7 @@
 #include "compute/vulkan/memory.h"
 
+#include "compute/poison.h"
+
 #include <string.h>
 
 #define PIECE_BLOCK_BYTES ((size_t)64 << 20)
@@ -165,6 +167,11 @@ struct memory_block *gpu_memory_block_create(struct memory *m, size_t bytes, enu
         return NULL;
     }
     count(m, (gssize)bytes);
+    if (m->counters->gap && use == MEMORY_DEVICE &&
+        !gpu_memory_fill(m, b, 0, b->bytes, POISON_BYTE, error)) {
+        gpu_memory_block_destroy(m, b);
+        return NULL;
+    }
     return b;
 }
 
@@ -192,13 +199,23 @@ static bool take(struct memory_block *b, size_t bytes, struct memory_piece *piec
     return false;
 }
 
+/* What lay there before is not poison. */
+static bool poison_piece(struct memory *m, struct memory_piece *piece, GError **error)
+{
+    if (gpu_memory_fill(m, piece->block, piece->offset, piece->bytes, POISON_BYTE, error))
+        return true;
+    gpu_memory_piece_destroy(m, piece);
+    return false;
+}
+
 bool gpu_memory_piece_create(struct memory *m, size_t bytes, const char *what,
                              struct memory_piece *piece, GError **error)
 {
-    bytes = (MAX(bytes, 1) + PIECE_ALIGNMENT - 1) & ~(size_t)(PIECE_ALIGNMENT - 1);
+    bytes = MAX(bytes, 1) + m->counters->gap;
+    bytes = (bytes + PIECE_ALIGNMENT - 1) & ~(size_t)(PIECE_ALIGNMENT - 1);
     for (guint i = 0; i < m->blocks->len; i++)
         if (take((struct memory_block *)m->blocks->pdata[i], bytes, piece))
-            return true;
+            return !m->counters->gap || poison_piece(m, piece, error);
     size_t size = MIN(PIECE_BLOCK_BYTES, m->d->limits.heap / 8);
     size = MAX(MIN(size, m->d->limits.allocation), bytes);
     struct memory_block *b = gpu_memory_block_create(m, size, MEMORY_DEVICE, what, error);
@@ -322,6 +339,22 @@ bool gpu_memory_upload(struct memory *m, const struct memory_block *block, size_
             return false;
         done += part;
     }
+    return true;
+}
+
+bool gpu_memory_fill(struct memory *m, const struct memory_block *block, size_t offset,
+                     size_t bytes, uint8_t byte, GError **error)
+{
+    if (block->mapped) {
+        memset(block->mapped + offset, byte, bytes);
+        return true;
+    }
+    size_t part = MIN(bytes, STAGING_BYTES);
+    g_autofree uint8_t *data = (uint8_t *)g_malloc(part);
+    memset(data, byte, part);
+    for (size_t done = 0; done < bytes; done += part)
+        if (!gpu_memory_upload(m, block, offset + done, data, MIN(part, bytes - done), error))
+            return false;
     return true;
 }
 

@@ -45,5 +45,7 @@ void gpu_memory_piece_destroy(struct memory *m, struct memory_piece *piece);
  * an upload, ordered before every later submission) when they return. */
 bool gpu_memory_upload(struct memory *m, const struct memory_block *block, size_t offset,
                        const void *data, size_t bytes, GError **error);
+bool gpu_memory_fill(struct memory *m, const struct memory_block *block, size_t offset,
+                     size_t bytes, uint8_t byte, GError **error);
 bool gpu_memory_download(struct memory *m, const struct memory_block *block, size_t offset,
                          void *data, size_t bytes, GError **error);

@@ -1,9 +1,12 @@
 /* The back end's vtable: programs, inputs and outputs. */
+#include "compute/poison.h"
 #include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
 #include <math.h>
 #include <string.h>
+
+static const struct backend_class vulkan_class;
 
 static void free_arena(struct vulkan_backend *b, struct arena *a)
 {
@@ -101,11 +104,41 @@ fail:
     return NULL;
 }
 
+struct filling {
+    struct vulkan_program *p;
+    GError **error;
+    bool good;
+};
+
+static void fill_kept(void *data, size_t offset, size_t bytes)
+{
+    struct filling *f = (struct filling *)data;
+    struct vulkan_backend *b = (struct vulkan_backend *)f->p->base.backend;
+    f->good = f->good && gpu_memory_fill(b->m, f->p->kept, offset, bytes, POISON_BYTE, f->error);
+}
+
+static bool poison(struct vulkan_program *p, GError **error)
+{
+    struct vulkan_backend *b = (struct vulkan_backend *)p->base.backend;
+    const struct memory_block *arena = p->arena->block;
+    struct filling f = {p, error,
+                        gpu_memory_fill(b->m, arena, 0, arena->bytes, POISON_BYTE, error)};
+    poison_outputs(p->plan, fill_kept, &f);
+    return f.good;
+}
+
 static bool run(struct program *program, const int *cancel, GError **error)
 {
     struct vulkan_program *p = (struct vulkan_program *)program;
-    return commands_run(p->commands, cancel, program->profile ? program->node_seconds : NULL,
-                        error);
+    size_t gap = program->backend->gap;
+    if (gap && !poison(p, error))
+        return false;
+    if (!commands_run(p->commands, cancel, program->profile ? program->node_seconds : NULL, error))
+        return false;
+    bool visible = p->arena->block->mapped && p->kept->mapped;
+    return !gap || !visible ||
+           poison_intact(p->plan, vulkan_class.alignment, p->arena->block->mapped, p->kept->mapped,
+                         error);
 }
 
 static const struct memory_block *block_of(const struct vulkan_program *p, const struct tensor *t,
@@ -219,6 +252,7 @@ struct backend *vulkan_backend_create(const char *device, enum dtype precision, 
     g_return_val_if_fail(precision == DTYPE_F32 || precision == DTYPE_F16, NULL);
     struct vulkan_backend *b = g_new0(struct vulkan_backend, 1);
     b->base.class = &vulkan_class;
+    b->base.gap = poison_gap();
     b->base.precision = precision;
     if (!(b->d = gpu_open(device, error)))
         goto fail;

@@ -173,17 +173,22 @@ static void test_folder(struct block_test *test)
     model_close(m);
 }
 
+/* All networks, or those that are named behind the precision (slow devices). */
+static bool wanted(const char *name, int argc, char **argv)
+{
+    return argc <= 3 || g_strv_contains((const char *const *)argv + 3, name);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[] = {"sd1", "sd2", "sdxl", "refiner", "ssd-lcm", "inpaint"};
-    const char *only = argc > 3 ? argv[3] : NULL; /* one of the names: slow devices */
     struct block_test test;
     if (!block_test_init(&test, argc, argv))
         return 77;
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-        if (!only || g_str_equal(names[i], only))
+        if (wanted(names[i], argc, argv))
             test_unet(&test, names[i]);
-    if (!only)
+    if (wanted("tiny-sd", argc, argv))
         test_folder(&test);
     CHECK(block_test_finish(&test));
     return check_result();
