@@ -8,5 +8,10 @@ void backend_destroy(struct backend *backend)
 
 void backend_forget_weights(struct backend *backend)
 {
-    backend->class->forget_weights(backend);
+    backend->class->forget_weights(backend, false);
+}
+
+void backend_forget_stale_weights(struct backend *backend)
+{
+    backend->class->forget_weights(backend, true);
 }

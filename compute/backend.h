@@ -34,7 +34,9 @@ struct backend_class {
     void (*write)(struct program *program, const struct tensor *input, const void *data);
     void (*read)(struct program *program, const struct tensor *output, float *data);
     void (*destroy_program)(struct program *program);
-    void (*forget_weights)(struct backend *backend); /* frees packed weights that no program uses */
+    /* Frees packed weights that no program uses; `stale`: only those of values that have changed
+     * since (their struct weight is alive). */
+    void (*forget_weights)(struct backend *backend, bool stale);
     void (*destroy)(struct backend *backend);
 };
 
@@ -48,3 +50,5 @@ struct backend {
 
 void backend_destroy(struct backend *backend); /* takes NULL */
 void backend_forget_weights(struct backend *backend);
+/* After an add-on changed parameters and the tapes that used them are gone: the others stay. */
+void backend_forget_stale_weights(struct backend *backend);

@@ -38,6 +38,16 @@ struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k, 
                             struct attention_params params);
 struct tensor *op_group_norm(struct tape *t, struct tensor *x, const struct weight *w,
                              const struct weight *b, int groups, float eps);
+/*
+ * The two halves of a norm, for a picture that is cut into strips: what it divides out, over `rows`
+ * rows from `first` on of one picture, and a norm by numbers that come from elsewhere. moments:
+ * [B, groups, 2], each group's mean and variance, F32 in memory; given ones are an input of the
+ * tape.
+ */
+struct tensor *op_group_moments(struct tape *t, struct tensor *x, int groups, int first, int rows);
+struct tensor *op_group_norm_given(struct tape *t, struct tensor *x, struct tensor *moments,
+                                   const struct weight *w, const struct weight *b, int groups,
+                                   float eps);
 struct tensor *op_layer_norm(struct tape *t, struct tensor *x, const struct weight *w,
                              const struct weight *b, float eps);
 struct tensor *op_silu(struct tape *t, struct tensor *x);

@@ -162,6 +162,39 @@ struct tensor *op_group_norm(struct tape *t, struct tensor *x, const struct weig
     return tape_node(t, n, x->rank, x->dims);
 }
 
+struct tensor *op_group_moments(struct tape *t, struct tensor *x, int groups, int first, int rows)
+{
+    static const char op[] = "op_group_moments";
+    if (x->rank != 4 || x->dims[0] != 1 || groups < 1 || last_dim(x) % groups != 0 || first < 0 ||
+        rows < 1 || first + rows > x->dims[1] || !is_float(t, op, x)) {
+        tape_fail(t, "%s: %s has no rows %d to %d of %d groups", op, shape(x), first, first + rows,
+                  groups);
+        return placeholder(t, 3, x);
+    }
+    struct node n = {.op = OP_group_norm, .in = {x}};
+    n.params.group_norm.groups = groups;
+    n.params.group_norm.moments = true;
+    n.params.group_norm.first = first;
+    n.params.group_norm.rows = rows;
+    return tape_node(t, n, 3, (int64_t[]){1, groups, 2});
+}
+
+struct tensor *op_group_norm_given(struct tape *t, struct tensor *x, struct tensor *moments,
+                                   const struct weight *w, const struct weight *b, int groups,
+                                   float eps)
+{
+    struct tensor *out = op_group_norm(t, x, w, b, groups, eps);
+    if (moments->rank != 3 || moments->dims[0] != x->dims[0] || moments->dims[1] != groups ||
+        moments->dims[2] != 2 || !tape_is_input(t, moments)) {
+        tape_fail(t, "op_group_norm_given: %s are no moments of %s", shape(moments), shape(x));
+        return out;
+    }
+    struct node *last = tape_last(t);
+    if (last && last->out == out && last->op == OP_group_norm)
+        last->in[1] = moments;
+    return out;
+}
+
 struct tensor *op_layer_norm(struct tape *t, struct tensor *x, const struct weight *w,
                              const struct weight *b, float eps)
 {

@@ -83,8 +83,8 @@ static bool fuse_activation(struct planner *p, const struct node *n)
     struct node *producer = sole_producer(p, n->in[0]);
     if (!producer || !plain(producer))
         return false;
-    bool norm = producer->op == OP_group_norm && n->op == OP_silu && (p->fuse & FUSE_NORM_SILU) &&
-                n->in[0] == producer->out;
+    bool norm = producer->op == OP_group_norm && !producer->params.group_norm.moments &&
+                n->op == OP_silu && (p->fuse & FUSE_NORM_SILU) && n->in[0] == producer->out;
     bool product = is_product(producer) && (p->fuse & FUSE_ACTIVATION) &&
                    same_view(producer, n->in[0], n->out);
     if (!norm && !product)
@@ -148,7 +148,8 @@ static void fuse_input(struct planner *p, struct node *n)
         up->out = NULL;
     }
     struct node *norm = sole_producer(p, n->in[0]);
-    if (norm && (p->fuse & FUSE_NORM_INPUT) && norm->op == OP_group_norm && n->in[0] == norm->out) {
+    if (norm && (p->fuse & FUSE_NORM_INPUT) && norm->op == OP_group_norm && !norm->in[1] &&
+        !norm->params.group_norm.moments && n->in[0] == norm->out) {
         n->norm.weight = norm->weight;
         n->norm.bias = norm->bias;
         n->norm.groups = norm->params.group_norm.groups;
@@ -220,6 +221,10 @@ static void choose_stores(struct planner *p)
         /* Step numbers up to 1000 need more bits than bf16 has. */
         if (n->op == OP_time_embedding)
             plan->stores[tensor_base(n->in[0])->id] = DTYPE_F32;
+        if (n->op == OP_group_norm && n->params.group_norm.moments)
+            plan->stores[id] = DTYPE_F32;
+        if (n->op == OP_group_norm && n->in[1])
+            plan->stores[tensor_base(n->in[1])->id] = DTYPE_F32;
         if ((p->fuse & FUSE_F32_OUTPUT) && is_product(n) && p->r->outputs[id] && p->uses[id] == 0 &&
             !n->residual && !n->geglu)
             plan->stores[id] = DTYPE_F32;

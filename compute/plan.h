@@ -25,7 +25,8 @@
  *      (norm; first the norm, then the upsampling);
  *      with geglu the weight has 2N rows, and out [..., N] = (first half) * gelu(second half); then
  *      residual, broadcast and activation are absent.
- *  - group_norm: activation is OP_silu or OP_COUNT.
+ *  - group_norm: activation is OP_silu or OP_COUNT. With in[1] the means and variances are those
+ *    in it, [B, groups, 2] in F32; with params.moments they are the output, in that form.
  *  - add: in[1] has the shape of in[0], or is [B, C] over [B, ..., C], or [1, L, C] over [B, L, C].
  *  - embedding: ids in[0], table in weight, or rows of the computed table in[1].
  *  - every other op: as in compute/op.def.
@@ -46,6 +47,8 @@ union op_params {
     struct {
         int groups;
         float eps;
+        bool moments;    /* the output is what a norm would divide out: see op_group_moments() */
+        int first, rows; /* of moments: of which rows of the picture */
     } group_norm;
     struct {
         float eps;

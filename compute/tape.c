@@ -123,6 +123,11 @@ struct tensor *tape_node(struct tape *t, struct node node, int rank, const int64
     return node.out;
 }
 
+struct node *tape_last(struct tape *t)
+{
+    return t->nodes->len ? &g_array_index(t->nodes, struct node, t->nodes->len - 1) : NULL;
+}
+
 static struct tensor *find_name(const GArray *names, const char *name)
 {
     for (guint i = 0; i < names->len; i++) {
@@ -241,6 +246,27 @@ static void make_plan(struct tape *t)
     };
     t->plan = plan_create(&recording, backend->precision, backend->class->fuse,
                           backend->class->alignment, backend->gap);
+}
+
+struct tape_memory tape_estimate(struct tape *t, struct backend *backend)
+{
+    struct tape_memory memory = {0};
+    size_t element = dtype_size(backend->precision);
+    g_assert(!t->plan);
+    if (t->problem)
+        return memory;
+    t->backend = backend;
+    make_plan(t);
+    memory.arena = t->plan->arena_bytes;
+    memory.kept = t->plan->kept_bytes;
+    for (guint i = 0; i < t->plan->weights->len; i++)
+        memory.weights += weight_count(t->plan->weights->pdata[i]) * element;
+    for (int i = 0; i < t->plan->node_count; i++) /* four 2x2 kernels instead of a 3x3 one */
+        if (t->plan->nodes[i].upsample)
+            memory.weights += weight_count(t->plan->nodes[i].weight) / 9 * 7 * element;
+    g_clear_pointer(&t->plan, plan_destroy);
+    t->backend = NULL;
+    return memory;
 }
 
 bool tape_finish(struct tape *t, struct backend *backend, const int *cancel, GError **error)

@@ -76,6 +76,9 @@ struct tape_memory {
     size_t weights; /* packed weights this tape uses (may be shared with other tapes) */
 };
 struct tape_memory tape_memory(const struct tape *t);
+/* The same before tape_finish(), as it would be on this back end, without the back end's scratch;
+ * zeros for a tape with an error. Cheap: nothing is read, nothing compiled. */
+struct tape_memory tape_estimate(struct tape *t, struct backend *backend);
 
 /* Prints the network: marks, ops, shapes, arena places, memory, FLOPs. Works before tape_finish()
  * (shapes only). */

@@ -29,6 +29,7 @@ struct tape {
 struct tensor *tape_tensor(struct tape *t, enum dtype dtype, int rank, const int64_t *dims);
 /* Appends a node whose output has the given shape; returns the output. */
 struct tensor *tape_node(struct tape *t, struct node node, int rank, const int64_t *dims);
+struct node *tape_last(struct tape *t); /* NULL when there is none; valid until the next */
 bool tape_is_input(const struct tape *t, const struct tensor *x);
 /* "[2,32,32,640]" in one of a few static thread-local buffers. */
 const char *dims_text(int rank, const int64_t *dims);

@@ -115,8 +115,9 @@ static void attention(struct reference_program *r, const struct node *n)
 }
 
 /* Normalises `groups` of channels over `rows` rows of `channels`. */
+/* given: means and variances instead of the own ones; moments: only these are written, to y. */
 static void normalise(const float *x, float *y, int64_t rows, int64_t channels, int64_t groups,
-                      float eps, const float *w, const float *b)
+                      float eps, const float *w, const float *b, const float *given, bool moments)
 {
     int64_t size = channels / groups;
     for (int64_t g = 0; g < groups; g++) {
@@ -128,7 +129,17 @@ static void normalise(const float *x, float *y, int64_t rows, int64_t channels, 
         for (int64_t row = 0; row < rows; row++)
             for (int64_t i = g * size; i < (g + 1) * size; i++)
                 variance += pow(x[row * channels + i] - mean, 2);
-        double rate = 1 / sqrt(variance / (double)(rows * size) + eps);
+        variance /= (double)(rows * size);
+        if (given) {
+            mean = given[2 * g];
+            variance = given[2 * g + 1];
+        }
+        if (moments) {
+            y[2 * g] = (float)mean;
+            y[2 * g + 1] = (float)variance;
+            continue;
+        }
+        double rate = 1 / sqrt(variance + eps);
         for (int64_t row = 0; row < rows; row++)
             for (int64_t i = g * size; i < (g + 1) * size; i++)
                 y[row * channels + i] =
@@ -143,12 +154,20 @@ static void norm(struct reference_program *r, const struct node *n)
     bool group = n->op == OP_group_norm;
     int64_t channels = x->dims[x->rank - 1], all = (int64_t)tensor_count(x);
     int64_t blocks = group ? x->dims[0] : all / channels, each = all / blocks;
+    int64_t groups = group ? n->params.group_norm.groups : 1;
+    bool moments = group && n->params.group_norm.moments;
 
+    const float *from = value(r, x);
+    if (moments) {
+        from += n->params.group_norm.first * x->dims[2] * channels;
+        each = n->params.group_norm.rows * x->dims[2] * channels;
+    }
     for (int64_t i = 0; i < blocks; i++)
-        normalise(value(r, x) + i * each, value(r, n->out) + i * each, each / channels, channels,
-                  group ? n->params.group_norm.groups : 1,
+        normalise(from + i * each, value(r, n->out) + i * (moments ? 2 * groups : each),
+                  each / channels, channels, groups,
                   group ? n->params.group_norm.eps : n->params.layer_norm.eps, weight(r, n->weight),
-                  weight(r, n->bias));
+                  weight(r, n->bias), n->in[1] ? value(r, n->in[1]) + i * 2 * groups : NULL,
+                  moments);
 }
 
 static double gelu(double x)
@@ -350,9 +369,10 @@ static void read_output(struct program *program, const struct tensor *output, fl
     memcpy(data, value((struct reference_program *)program, output), tensor_count(output) * 4);
 }
 
-static void forget_weights(struct backend *backend)
+static void forget_weights(struct backend *backend, bool stale)
 {
     (void)backend;
+    (void)stale;
 }
 
 static void destroy(struct backend *backend)

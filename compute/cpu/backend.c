@@ -29,6 +29,25 @@ void cpu_count_bytes(struct cpu *cpu, size_t taken, size_t given)
     cpu->base.bytes_peak = MAX(cpu->base.bytes_peak, cpu->base.bytes_now);
 }
 
+void *cpu_take(struct cpu *cpu, size_t bytes, const char *purpose, GError **error)
+{
+    void *block = NULL;
+    if (cpu->limit && cpu->base.bytes_now + bytes > cpu->limit)
+        memory_fail(bytes, purpose, error);
+    else
+        block = memory_take(bytes, purpose, error);
+    if (block)
+        cpu_count_bytes(cpu, bytes, 0);
+    return block;
+}
+
+void cpu_give(struct cpu *cpu, void *block, size_t bytes)
+{
+    if (block)
+        cpu_count_bytes(cpu, 0, bytes);
+    memory_give(block, bytes);
+}
+
 /* ---- shared blocks ---- */
 
 static bool grow(struct cpu *cpu, void **block, size_t *size, size_t needed, const char *purpose,
@@ -36,14 +55,12 @@ static bool grow(struct cpu *cpu, void **block, size_t *size, size_t needed, con
 {
     if (needed <= *size)
         return true;
-    memory_give(*block, *size);
-    cpu_count_bytes(cpu, 0, *size);
+    cpu_give(cpu, *block, *size);
     *size = 0;
-    *block = memory_take(needed, purpose, error);
+    *block = cpu_take(cpu, needed, purpose, error);
     if (!*block)
         return false;
     *size = needed;
-    cpu_count_bytes(cpu, needed, 0);
     return true;
 }
 
@@ -65,14 +82,12 @@ static void shrink(struct cpu *cpu)
         scratch = MAX(scratch, program->scratch_bytes);
     }
     if (arena < cpu->arena_bytes) {
-        memory_give(cpu->arena, cpu->arena_bytes);
-        cpu_count_bytes(cpu, 0, cpu->arena_bytes);
+        cpu_give(cpu, cpu->arena, cpu->arena_bytes);
         cpu->arena = NULL;
         cpu->arena_bytes = 0;
     }
     if (scratch < cpu->scratch_bytes) {
-        memory_give(cpu->scratch, cpu->scratch_bytes);
-        cpu_count_bytes(cpu, 0, cpu->scratch_bytes);
+        cpu_give(cpu, cpu->scratch, cpu->scratch_bytes);
         cpu->scratch = NULL;
         cpu->scratch_bytes = 0;
     }
@@ -180,9 +195,7 @@ static void destroy_program(struct program *p)
             program->steps[i].class->finish(&program->steps[i]);
     for (guint i = 0; i < program->weights->len; i++)
         ((struct packed *)program->weights->pdata[i])->users--;
-    if (program->kept)
-        cpu_count_bytes(cpu, 0, program->kept_bytes);
-    memory_give(program->kept, program->kept_bytes);
+    cpu_give(cpu, program->kept, program->kept_bytes);
     g_ptr_array_remove_fast(cpu->programs, program);
     shrink(cpu);
     g_ptr_array_free(program->weights, TRUE);
@@ -205,12 +218,11 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
     g_ptr_array_add(cpu->programs, program);
     bool ok = memory_check_space(error);
     if (ok && plan->kept_bytes) {
-        program->kept = memory_take(plan->kept_bytes, "inputs and outputs", error);
+        program->kept = cpu_take(cpu, plan->kept_bytes, "inputs and outputs", error);
         ok = program->kept != NULL;
         program->kept_bytes = ok ? plan->kept_bytes : 0;
         if (ok && backend->gap)
             memset(program->kept, POISON_BYTE, program->kept_bytes);
-        cpu_count_bytes(cpu, program->kept_bytes, 0);
     }
     for (; ok && program->step_count < plan->node_count; program->step_count++) {
         struct step *step = &program->steps[program->step_count];
@@ -269,7 +281,7 @@ static void destroy(struct backend *backend)
 {
     struct cpu *cpu = (struct cpu *)backend;
     g_warn_if_fail(cpu->programs->len == 0);
-    cpu_forget_weights(backend);
+    cpu_forget_weights(backend, false);
     g_hash_table_destroy(cpu->packed);
     g_ptr_array_free(cpu->programs, TRUE);
     memory_give(cpu->arena, cpu->arena_bytes);
@@ -327,6 +339,9 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     cpu->dnn = dnn;
     cpu->kernels = kernels_choose();
     cpu->threads = threads;
+    /* Bytes; for tests of what happens when memory is short. */
+    const char *limit = g_getenv("FIGMENT_CPU_MEMORY");
+    cpu->limit = limit ? (size_t)g_ascii_strtoull(limit, NULL, 10) : 0;
     cpu->native_bf16 = dnn_has_bf16();
     cpu->direct = use_direct(cpu->kernels);
     /* Tests walk this path on every machine. */

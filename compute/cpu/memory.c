@@ -60,6 +60,14 @@ static void *map_pages(size_t size)
     return block;
 }
 
+void memory_fail(size_t bytes, const char *purpose, GError **error)
+{
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                "cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
+                "or close other programs",
+                (double)bytes / 1e9, purpose);
+}
+
 void *memory_take(size_t bytes, const char *purpose, GError **error)
 {
     size_t size = rounded(bytes);
@@ -72,10 +80,7 @@ void *memory_take(size_t bytes, const char *purpose, GError **error)
         block = map_pages(size);
     }
     if (!block)
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                    "cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
-                    "or close other programs",
-                    (double)bytes / 1e9, purpose);
+        memory_fail(bytes, purpose, error);
     return block;
 }
 

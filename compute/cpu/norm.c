@@ -50,6 +50,10 @@ static void norm_of_node(const struct step *step, struct norm *g)
     bool group = n->op == OP_group_norm;
     norm_describe(g, step, n->in[0], group ? n->params.group_norm.groups : 0,
                   group ? n->params.group_norm.eps : n->params.layer_norm.eps);
+    if (group && n->params.group_norm.moments) {
+        g->rows = (size_t)n->params.group_norm.rows * (size_t)n->in[0]->dims[2];
+        g->chunks = (g->rows + g->chunk_rows - 1) / g->chunk_rows;
+    }
 }
 
 static void norm_data(struct norm *g)
@@ -106,11 +110,10 @@ static void sum_chunk(void *data, size_t index, int thread)
     }
 }
 
-/*
- * y = x * factor + offset by channel, from the sums of deviations from `shift`: each channel's mean
- * and second moment, then the group's by Chan et al.'s formula.
- */
-static void finish_group(const struct norm *g, size_t batch, size_t first, size_t count)
+/* From the sums of deviations from `shift`: each channel's mean and second moment, then the group's
+ * by Chan et al.'s formula. */
+static void group_moments(const struct norm *g, size_t batch, size_t first, size_t count,
+                          double *mean_out, double *variance_out)
 {
     double n = (double)g->rows, mean = 0, moment = 0, spread = 0;
     for (size_t pass = 0; pass < 2; pass++)
@@ -131,7 +134,27 @@ static void finish_group(const struct norm *g, size_t batch, size_t first, size_
         }
     double variance = (moment + n * spread) / (n * (double)count);
     /* Rounding may leave a tiny negative; a NaN must stay. */
-    variance = variance < 0 ? 0 : variance;
+    *variance_out = variance < 0 ? 0 : variance;
+    *mean_out = mean;
+}
+
+/* y = x * factor + offset by channel. */
+static void finish_group(const struct norm *g, size_t batch, size_t group)
+{
+    size_t count = g->channels / g->groups, first = group * count;
+    size_t at = (batch * g->groups + group) * 2;
+    double mean, variance;
+    if (g->given) {
+        mean = (double)g->given[at];
+        variance = (double)g->given[at + 1];
+    } else {
+        group_moments(g, batch, first, count, &mean, &variance);
+    }
+    if (g->moments) {
+        g->moments[at] = (float)mean;
+        g->moments[at + 1] = (float)variance;
+        return;
+    }
     double inverse = 1 / sqrt(variance + (double)g->eps);
     for (size_t c = first; c < first + count; c++) {
         double factor = inverse * (g->weight ? (double)g->weight[c] : 1);
@@ -173,12 +196,11 @@ bool norm_statistics(struct norm *g, float *scratch, const int *cancel)
         if (x != shift)
             memcpy(shift, x, g->channels * sizeof *x);
     }
-    if (!parallel_for(g->batch * g->chunks, cancel, sum_chunk, g))
+    if (!g->given && !parallel_for(g->batch * g->chunks, cancel, sum_chunk, g))
         return false;
-    size_t count = g->channels / g->groups;
     for (size_t b = 0; b < g->batch; b++)
         for (size_t k = 0; k < g->groups; k++)
-            finish_group(g, b, k * count, count);
+            finish_group(g, b, k);
     return true;
 }
 
@@ -187,8 +209,16 @@ static bool group_norm_run(struct step *step, const int *cancel, GError **error)
     struct norm g;
     norm_of_node(step, &g);
     norm_data(&g);
+    if (step->node->in[1])
+        g.given = (const float *)step_data(step, step->node->in[1]);
+    if (step->node->params.group_norm.moments) {
+        size_t first = (size_t)step->node->params.group_norm.first *
+                       (size_t)step->node->in[0]->dims[2] * g.channels;
+        g.in = (const char *)g.in + first * dtype_size(g.in_type);
+        g.moments = (float *)g.out;
+    }
     return (norm_statistics(&g, (float *)step_scratch(step), cancel) &&
-            parallel_for(g.batch * g.chunks, cancel, affine_chunk, &g)) ||
+            (g.moments || parallel_for(g.batch * g.chunks, cancel, affine_chunk, &g))) ||
            fail_cancelled(error);
 }
 

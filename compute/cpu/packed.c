@@ -30,9 +30,7 @@ GHashTable *cpu_packed_table(void)
 
 static void packed_free(struct cpu *cpu, struct packed *p)
 {
-    if (p->data)
-        cpu_count_bytes(cpu, 0, p->bytes);
-    memory_give(p->data, p->bytes);
+    cpu_give(cpu, p->data, p->bytes);
     dnn_layout_free(p->layout);
     g_free(p);
 }
@@ -202,13 +200,11 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
         return read_panels(cpu, p, cancel, error);
     enum dtype type = dnn_layout_dtype(p->layout);
     size_t bytes = weight_count(w) * dtype_size(type);
-    void *plain = memory_take(bytes, "reading a weight", error);
+    void *plain = cpu_take(cpu, bytes, "reading a weight", error);
     if (!plain)
         return false;
-    cpu_count_bytes(cpu, bytes, 0);
     bool ok = read_weight(w, type, plain, cancel, error) && reorder(cpu, p, plain, error);
-    memory_give(plain, bytes);
-    cpu_count_bytes(cpu, 0, bytes);
+    cpu_give(cpu, plain, bytes);
     return ok;
 }
 
@@ -222,9 +218,7 @@ static struct packed *pack(struct cpu *cpu, const struct packed *key, const int 
     p->packing = key->packing;
     p->layout = key->layout ? dnn_layout_copy(key->layout) : NULL;
     p->bytes = packed_count(cpu, p) * dtype_size(p->dtype);
-    p->data = memory_take(p->bytes, "the model's weights", error);
-    if (p->data)
-        cpu_count_bytes(cpu, p->bytes, 0);
+    p->data = cpu_take(cpu, p->bytes, "the model's weights", error);
     if (p->data && read_packed(cpu, p, cancel, error)) {
         g_hash_table_add(cpu->packed, p);
         return p;
@@ -254,7 +248,7 @@ const struct packed *step_weight(struct step *step, const struct weight *weight,
     return p;
 }
 
-void cpu_forget_weights(struct backend *backend)
+void cpu_forget_weights(struct backend *backend, bool stale)
 {
     struct cpu *cpu = (struct cpu *)backend;
     GHashTableIter iter;
@@ -262,7 +256,7 @@ void cpu_forget_weights(struct backend *backend)
     g_hash_table_iter_init(&iter, cpu->packed);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         struct packed *p = (struct packed *)key;
-        if (p->users == 0) {
+        if (p->users == 0 && (!stale || p->revision != p->weight->revision)) {
             g_hash_table_iter_remove(&iter);
             packed_free(cpu, p);
         }

@@ -28,6 +28,7 @@ struct cpu {
      * scratch) or a run (the arena). */
     void *arena, *scratch;
     size_t arena_bytes, scratch_bytes;
+    size_t limit; /* bytes that may be held; 0 = what the machine has */
 };
 
 /* How a weight lies in memory. */
@@ -98,7 +99,10 @@ const struct packed *step_weight(struct step *step, const struct weight *weight,
                                  enum packing packing, const struct dnn_layout *layout,
                                  enum dtype dtype, const int *cancel, GError **error);
 GHashTable *cpu_packed_table(void);
-void cpu_forget_weights(struct backend *backend);
+void cpu_forget_weights(struct backend *backend, bool stale);
+/* memory_take() within the limit, counted; cpu_give() is its end. */
+void *cpu_take(struct cpu *cpu, size_t bytes, const char *purpose, GError **error);
+void cpu_give(struct cpu *cpu, void *block, size_t bytes);
 void cpu_count_bytes(struct cpu *cpu, size_t taken, size_t given);
 
 /* n elements at x as F32: x itself, or converted into `row`. */
@@ -124,6 +128,8 @@ struct norm {
     size_t groups; /* 0 = a layer_norm */
     float eps;
     size_t batch, rows, channels, chunk_rows, chunks;
+    const float *given; /* [batch][groups] means and variances, or NULL: they are computed */
+    float *moments;     /* where to put them instead of making factors, or NULL */
     float *shift, *sums, *factors, *offsets, *threads;
 };
 

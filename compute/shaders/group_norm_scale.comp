@@ -7,6 +7,9 @@
 #include "common.glsl"
 #include "reduce.glsl"
 
+/* The group's mean and variance: 0 = from partial sums, 1 = from there, and they are the output,
+ * 2 = given in place of partial sums. */
+layout(constant_id = 2) const uint MODE = 0u;
 layout(push_constant) uniform push { push_group_norm p; };
 layout(binding = 0, std430) readonly buffer partial_buffer { float partials[]; };
 layout(binding = 1, std430) readonly buffer weight_buffer { float weights[]; };
@@ -17,7 +20,7 @@ void main()
 {
     uint group = gl_WorkGroupID.x, b = gl_WorkGroupID.y;
     uint size = p.channels / p.groups, quads = (p.channels + 3) / 4;
-    uint parts = size * p.chunks;
+    uint parts = MODE == 2u ? 0u : size * p.chunks, moments = (b * p.groups + group) * 2;
     float total = 0.0;
     for (uint i = gl_LocalInvocationID.x; i < parts; i += LOCAL) {
         uint chunk = i / size, c = group * size + i % size;
@@ -35,6 +38,17 @@ void main()
         total += partials[at + 4] + n * d * d;
     }
     float variance = reduce_sum(total) / (float(size) * float(p.rows));
+    if (MODE == 1u) {
+        if (gl_LocalInvocationID.x == 0) {
+            scales[moments] = mean;
+            scales[moments + 1] = variance;
+        }
+        return;
+    }
+    if (MODE == 2u) {
+        mean = partials[moments];
+        variance = partials[moments + 1];
+    }
     float inverse = inversesqrt(variance + p.eps);
     for (uint i = gl_LocalInvocationID.x; i < size; i += LOCAL) {
         uint c = group * size + i;

@@ -422,8 +422,11 @@ struct norm_shape {
 
 static struct norm_shape norm_shape(const struct node *n)
 {
-    struct norm_shape s = {.pictures = (uint64_t)n->out->dims[0], .channels = last_dim(n->out)};
-    s.rows = row_count(n->out) / s.pictures;
+    const struct tensor *x = n->in[0];
+    struct norm_shape s = {.pictures = (uint64_t)x->dims[0], .channels = last_dim(x)};
+    s.rows = n->op == OP_group_norm && n->params.group_norm.moments
+                 ? (uint64_t)n->params.group_norm.rows * (uint64_t)x->dims[2]
+                 : row_count(x) / s.pictures;
     s.quads = ceil_div(s.channels, 4);
     s.chunk = norm_chunk(s.rows);
     s.chunks = ceil_div(s.rows, s.chunk);
@@ -486,11 +489,12 @@ static bool encode_norm_scale(struct encoder *e, const struct node *n, const str
                                    .chunks = (uint32_t)s->chunks,
                                    .eps = n->params.group_norm.eps};
     struct pipeline_key key = key_of("group_norm_scale", reducing_size(e), true);
+    key.constants[key.constant_count++] = n->params.group_norm.moments ? 1 : n->in[1] ? 2 : 0;
     struct dispatch d = {.groups = {(uint32_t)groups, (uint32_t)s->pictures, 1}};
-    dispatch_bind(e, &d, 0, partials, 0, s->partial_bytes, false);
+    dispatch_bind(e, &d, 0, partials, 0, partials.bytes, false);
     dispatch_bind(e, &d, 1, weight, 0, weight.bytes, false);
     dispatch_bind(e, &d, 2, bias, 0, bias.bytes, false);
-    dispatch_bind(e, &d, 3, scales, 0, s->scale_bytes, true);
+    dispatch_bind(e, &d, 3, scales, 0, scales.bytes, true);
     d.trips = (2 * s->chunks + 1) * ceil_div(s->channels / groups, key.constants[0]) + 64;
     return dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error);
 }
@@ -502,10 +506,25 @@ static bool encode_group_norm(struct encoder *e, const struct node *n, GError **
     struct span partials = span_scratch(e, 0, s.partial_bytes);
     struct span scales = span_scratch(e, s.partial_bytes, s.scale_bytes);
     uint64_t row_bytes = s.channels * element(e), rows = s.pictures * s.rows, most;
-    if (!fits(e, s.partial_bytes, error) || !encode_norm_stats(e, &s, x, partials, error) ||
-        !encode_norm_scale(e, n, &s, partials, scales, error) ||
+    bool moments = n->params.group_norm.moments, given = n->in[1] != NULL;
+    if (moments) {
+        uint64_t first = (uint64_t)n->params.group_norm.first * (uint64_t)n->in[0]->dims[2];
+        x.offset += first * row_bytes;
+        x.bytes -= first * row_bytes;
+        if (first * row_bytes % ROW_STEP != 0) { /* offsets that any device can bind */
+            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                        "rows of %" G_GUINT64_FORMAT " bytes cannot be cut", row_bytes);
+            return false;
+        }
+    }
+    if (!fits(e, s.partial_bytes, error) ||
+        (!given && !encode_norm_stats(e, &s, x, partials, error)) ||
+        !encode_norm_scale(e, n, &s, given ? span_of(e, n->in[1]) : partials, moments ? y : scales,
+                           error) ||
         !rows_in_range(e, row_bytes, &most, error))
         return false;
+    if (moments)
+        return true;
     for (uint64_t first = 0; first < rows; first += most) {
         uint64_t count = MIN(most, rows - first);
         struct push_group_norm push = {.rows = (uint32_t)s.rows,

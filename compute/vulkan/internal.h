@@ -74,7 +74,7 @@ bool selftest_choose(struct vulkan_backend *b, GError **error);
 /* pack.c */
 struct packed *pack_get(struct vulkan_backend *b, const struct weight *w, enum packing packing,
                         size_t count, GError **error);
-void pack_forget_unused(struct vulkan_backend *b);
+void pack_forget_unused(struct vulkan_backend *b, bool stale);
 uint16_t half_from_float(float value);
 float half_to_float(uint16_t half);
 

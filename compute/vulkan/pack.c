@@ -236,11 +236,11 @@ struct packed *pack_get(struct vulkan_backend *b, const struct weight *w, enum p
     return p;
 }
 
-void pack_forget_unused(struct vulkan_backend *b)
+void pack_forget_unused(struct vulkan_backend *b, bool stale)
 {
     for (guint i = b->packed->len; i-- > 0;) {
         struct packed *p = (struct packed *)b->packed->pdata[i];
-        if (p->users > 0)
+        if (p->users > 0 || (stale && (!p->weight || p->revision == p->weight->revision)))
             continue;
         g_autofree char *key = key_of(p->weight, p->revision, p->packing, p->count);
         g_hash_table_remove(b->packed_index, key);

@@ -112,7 +112,7 @@ static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *s
         *difference = sqrt(error_sum / norm);
     }
     tape_destroy(t);
-    pack_forget_unused(b);
+    pack_forget_unused(b, false);
     return good;
 }
 

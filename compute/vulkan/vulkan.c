@@ -195,9 +195,9 @@ static void read_output(struct program *program, const struct tensor *output, fl
             data[i] = half_to_float(halves[i]);
 }
 
-static void forget_weights(struct backend *backend)
+static void forget_weights(struct backend *backend, bool stale)
 {
-    pack_forget_unused((struct vulkan_backend *)backend);
+    pack_forget_unused((struct vulkan_backend *)backend, stale);
 }
 
 static void destroy(struct backend *backend)
@@ -206,7 +206,7 @@ static void destroy(struct backend *backend)
     if (!b)
         return;
     if (b->packed)
-        pack_forget_unused(b);
+        pack_forget_unused(b, false);
     if (b->packed_index)
         g_hash_table_destroy(b->packed_index);
     if (b->packed)
