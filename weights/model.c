@@ -46,7 +46,7 @@ enum model_family model_family_of(const json_t *unet_config)
 }
 
 /* A Hugging Face cache keeps a repository as refs/main (a commit) and snapshots/<commit>/. */
-static char *cache_snapshot(const char *path)
+char *model_cache_snapshot(const char *path)
 {
     g_autofree char *ref = g_build_filename(path, "refs", "main", NULL), *commit = NULL;
     g_autofree char *snapshots = g_build_filename(path, "snapshots", NULL);
@@ -66,7 +66,7 @@ static char *cache_snapshot(const char *path)
 }
 
 /* "models--org--name" reads as "name". */
-static char *cache_label(const char *path)
+char *model_cache_label(const char *path)
 {
     g_autofree char *base = g_path_get_basename(path);
     const char *last = base;
@@ -79,13 +79,13 @@ struct model *model_open(const char *path, GError **error)
 {
     struct model *m = g_new0(struct model, 1);
     g_autofree char *base = g_path_get_basename(path);
-    m->label = cache_label(path);
+    m->label = model_cache_label(path);
     if (!strcmp(base, "model_index.json")) {
         m->path = g_path_get_dirname(path);
         g_free(m->label);
         m->label = g_path_get_basename(m->path);
     } else {
-        m->path = cache_snapshot(path);
+        m->path = model_cache_snapshot(path);
         if (!m->path)
             m->path = g_strdup(path);
     }

@@ -31,6 +31,13 @@ enum model_family {
 
 const char *model_family_name(enum model_family family); /* "SD 1.x", for people */
 
+/*
+ * Where a repository of a Hugging Face cache (models--ORG--NAME) keeps what it calls main, or NULL
+ * when the folder is none; and its name without ORG. g_free().
+ */
+char *model_cache_snapshot(const char *path);
+char *model_cache_label(const char *path);
+
 struct model {
     char *path;  /* as given, after following a cache's refs */
     char *label; /* its last component, or the repository's name in a cache: for messages */

@@ -370,20 +370,28 @@ GPtrArray *weights_unused(const struct weights *w)
     return names;
 }
 
-void weights_log_unused(const struct weights *w)
+char *weights_unused_sentence(const struct weights *w)
 {
     enum { NAMED = 3 };
     g_autoptr(GPtrArray) names = weights_unused(w);
     if (!names->len)
-        return;
+        return NULL;
     g_autofree char *source = weights_quote_path(w->source);
     g_autoptr(GString) list = g_string_new(NULL);
     for (guint i = 0; i < MIN(names->len, NAMED); i++) {
         g_autofree char *name = weights_quote(g_ptr_array_index(names, i), -1);
         g_string_append_printf(list, "%s%s", i ? ", " : "", name);
     }
-    g_info("%s: %u parts are not used (%s%s)", source, names->len, list->str,
-           names->len > NAMED ? ", …" : "");
+    return g_strdup_printf("%u part%s of %s %s not used (%s%s).", names->len,
+                           names->len == 1 ? "" : "s", source, names->len == 1 ? "is" : "are",
+                           list->str, names->len > NAMED ? ", …" : "");
+}
+
+void weights_log_unused(const struct weights *w)
+{
+    g_autofree char *sentence = weights_unused_sentence(w);
+    if (sentence)
+        g_info("%s", sentence);
 }
 
 void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,

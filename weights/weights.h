@@ -35,6 +35,8 @@ const struct weight *weights_nth(const struct weights *w, size_t i);
 GPtrArray *weights_unused(const struct weights *w);
 /* One log line that counts the unused ones and names the first few; nothing when there are none. */
 void weights_log_unused(const struct weights *w);
+/* The same as a sentence for the user (g_free), or NULL. */
+char *weights_unused_sentence(const struct weights *w);
 
 /*
  * Looks up the parameters of a network, collecting everything that is missing or mis-shaped, so
