@@ -9,14 +9,17 @@
 #include "engine/engine.h"
 #include "engine/library.h"
 #include "engine/metadata.h"
+#include "engine/parts.h"
 #include "engine/settings.h"
+#include "engine/style_names.h"
+#include "weights/quote.h"
 
 struct generate {
     struct request request;
     char *from;       /* --from */
     char *folders[2]; /* --models, NULL */
     int threads;
-    bool json, quiet;
+    bool json, quiet, verbose;
 
     GMainLoop *loop;
     struct engine *engine;
@@ -97,6 +100,33 @@ static bool set_eta(const char *value, void *target, GError **error)
     return cli_number("--eta", value, 0, 1, &r->eta, error);
 }
 
+static bool add_style(const char *value, void *target, GError **error)
+{
+    struct request *r = target;
+    char *all = r->styles ? g_strconcat(r->styles, "\n", value, NULL) : g_strdup(value);
+
+    (void)error;
+    g_free(r->styles);
+    r->styles = all;
+    return true;
+}
+
+static bool set_emphasis(const char *value, void *target, GError **error)
+{
+    static const char *const names[] = {
+        [EMPHASIS_ORIGINAL] = "a1111", [EMPHASIS_NO_NORM] = "no-norm", [EMPHASIS_COMFY] = "comfy",
+        [EMPHASIS_IGNORE] = "ignore",  [EMPHASIS_NONE] = "none",
+    };
+    struct request *r = target;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+        if (strcmp(value, names[i]) == 0) {
+            r->emphasis = (enum emphasis)i;
+            return true;
+        }
+    return bad(error, "--emphasis must be a1111, no-norm, comfy, ignore or none, not “%s”.", value);
+}
+
 static bool set_rng(const char *value, void *target, GError **error)
 {
     struct request *r = target;
@@ -150,13 +180,26 @@ static double seconds_since(gint64 then)
     return (double)(g_get_monotonic_time() - then) / G_USEC_PER_SEC;
 }
 
+static json_t *estimate_json(const struct estimate *e)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:i, s:f, s:I, s:f}",
+                     "text_weights", (json_int_t)e->text_weights, "unet_weights",
+                     (json_int_t)e->unet_weights, "vae_weights", (json_int_t)e->vae_weights,
+                     "text_work", (json_int_t)e->text_work, "unet_work", (json_int_t)e->unet_work,
+                     "vae_work", (json_int_t)e->vae_work, "peak", (json_int_t)e->peak, "budget",
+                     (json_int_t)e->budget, "fits", e->fits, "drop_text", e->drop_text, "drop_unet",
+                     e->drop_unet, "vae_strips", e->vae_strips, "seconds", e->seconds, "measured",
+                     (json_int_t)e->measured, "took", e->took);
+}
+
 static void json_event(const struct generate *g, const struct event *e)
 {
     static const char *const names[] = {
-        [EVENT_LOADING] = "loading", [EVENT_ENCODING] = "encoding",   [EVENT_STEP] = "step",
-        [EVENT_PREVIEW] = "preview", [EVENT_DECODING] = "decoding",   [EVENT_SAVING] = "saving",
-        [EVENT_PICTURE] = "picture", [EVENT_TAPE] = "tape",           [EVENT_DONE] = "done",
-        [EVENT_FAILED] = "failed",   [EVENT_CANCELLED] = "cancelled", [EVENT_NOTICE] = "notice",
+        [EVENT_LOADING] = "loading",   [EVENT_ENCODING] = "encoding",   [EVENT_STEP] = "step",
+        [EVENT_PREVIEW] = "preview",   [EVENT_DECODING] = "decoding",   [EVENT_SAVING] = "saving",
+        [EVENT_PICTURE] = "picture",   [EVENT_TAPE] = "tape",           [EVENT_DONE] = "done",
+        [EVENT_FAILED] = "failed",     [EVENT_CANCELLED] = "cancelled", [EVENT_NOTICE] = "notice",
+        [EVENT_ESTIMATE] = "estimate", [EVENT_MEASURED] = "measured",
     };
     json_t *o = json_pack("{s:s, s:i, s:i, s:i, s:f}", "event", names[e->type], "job", (int)e->job,
                           "picture", e->index, "batch", e->batch, "time", seconds_since(g->begun));
@@ -174,6 +217,8 @@ static void json_event(const struct generate *g, const struct event *e)
         json_object_set_new(o, "width", json_integer(e->picture->width));
         json_object_set_new(o, "height", json_integer(e->picture->height));
     }
+    if (e->estimate)
+        json_object_set_new(o, "estimate", estimate_json(e->estimate));
     set_text(o, "path", e->path);
     if (e->settings) {
         g_autofree char *seed = g_strdup_printf("%" G_GUINT64_FORMAT, e->settings->seed);
@@ -212,6 +257,23 @@ static void close_line(struct generate *g)
     g->line_open = false;
 }
 
+static void tell_estimate(struct generate *g, const struct event *e)
+{
+    const struct estimate *m = e->estimate;
+    g_autofree char *unet = weights_size_text(m->unet_weights + m->unet_work);
+    g_autofree char *text = weights_size_text(m->text_weights + m->text_work);
+    g_autofree char *vae = weights_size_text(m->vae_weights + m->vae_work);
+
+    close_line(g);
+    if (e->type == EVENT_MEASURED) {
+        fprintf(stderr, "took %s\n", e->text);
+        return;
+    }
+    fprintf(stderr, "needs %s (text encoder %s%s, U-Net %s%s, decoder %s%s)\n", e->text, text,
+            m->drop_text ? ", freed after reading the prompt" : "", unet,
+            m->drop_unet ? ", freed before decoding" : "", vae, m->vae_strips ? ", in strips" : "");
+}
+
 static void text_event(struct generate *g, const struct event *e)
 {
     g_autofree char *which =
@@ -243,6 +305,11 @@ static void text_event(struct generate *g, const struct event *e)
     case EVENT_TAPE:
         close_line(g);
         fputs(e->text, stdout);
+        break;
+    case EVENT_ESTIMATE:
+    case EVENT_MEASURED:
+        if (g->verbose)
+            tell_estimate(g, e);
         break;
     case EVENT_NOTICE:
         close_line(g);
@@ -370,17 +437,37 @@ static void choose_model(struct generate *g, const char *from)
     model_info_free(info);
 }
 
+/* The same for an autoencoder, which the model's own replaces. */
+static void choose_vae(struct generate *g, const char *from)
+{
+    struct model_info none = {.path = (char *)"", .folder = true};
+    g_autofree char *path = NULL;
+
+    if (!from || g_strcmp0(g->request.vae, from) != 0)
+        return;
+    if ((path = parts_find_vae(g->folders, &none, from, NULL)))
+        return;
+    cli_fail(0, "Made with the autoencoder “%s”, which you don't have; the model's own is used.",
+             from);
+    g_clear_pointer(&g->request.vae, g_free);
+}
+
 /* What the settings are, before an engine is made for them. */
 static bool check(const struct generate *g, int *status)
 {
+    char **folders = (char **)g->folders;
     GError *error = NULL;
-    struct model_info *info = library_find((char **)g->folders, g->request.model, &error);
+    struct model_info *info = library_find(folders, g->request.model, &error);
     struct settings settings;
     bool ok = info && settings_init(&settings, &g->request, info, &error);
 
-    if (ok)
+    if (ok) {
+        ok = style_names_apply(folders, &settings.request, &error);
+        g_free(parts_find_vae(folders, info, g->request.vae, ok ? &error : NULL));
+        ok = !error;
         settings_finish(&settings);
-    else
+    }
+    if (!ok)
         *status = cli_fail_error(error);
     model_info_free(info);
     return ok;
@@ -393,8 +480,15 @@ int cli_generate(int argc, char **argv)
     const struct cli_option options[] = {
         CLI_OPTION_STRING("--prompt", "TEXT", "what to draw", &r->prompt),
         CLI_OPTION_STRING("--negative", "TEXT", "what to keep out of it", &r->negative),
+        CLI_OPTION_CALL("--style", "NAME", "of a styles.csv, put around the prompt; repeatable",
+                        add_style, r),
+        CLI_OPTION_CALL("--emphasis", "NAME",
+                        "what (a:1.2) does: a1111, no-norm, comfy, ignore, none", set_emphasis, r),
         CLI_OPTION_STRING("--model", "NAME|PATH", "see “figment models”; default: the bundled one",
                           &r->model),
+        CLI_OPTION_STRING("--vae", "NAME|PATH", "another autoencoder; None: the model's own",
+                          &r->vae),
+        CLI_OPTION_FLAG("--taesd", "decode with TAESD: fast, a sketch", &r->taesd),
         CLI_OPTION_CALL("--size", "WxH", "pixels, multiples of 8; default: the model's", set_size,
                         r),
         CLI_OPTION_INT("--steps", "N", "default: the model's, or 20", &r->steps, 1,
@@ -413,7 +507,8 @@ int cli_generate(int argc, char **argv)
         CLI_OPTION_CALL("--variation-seed", "N", "a second seed, blended in", set_variation_seed,
                         r),
         CLI_OPTION_NUMBER("--variation-strength", "X", "0 to 1", &r->variation_strength, 0, 1),
-        CLI_OPTION_STRING("--init", "FILE.png", "start from a picture", &r->init_path),
+        CLI_OPTION_STRING("--init", "FILE", "start from a picture (PNG, JPEG)", &r->init_path),
+        CLI_OPTION_STRING("--mask", "FILE", "change only where this one is white", &r->mask_path),
         CLI_OPTION_NUMBER("--strength", "X", "how far from it, above 0 to 1; default 0.75",
                           &r->strength, 0.01, 1),
         CLI_OPTION_STRING("--from", "PICTURE", "take the settings of a picture; other options win",
@@ -429,6 +524,9 @@ int cli_generate(int argc, char **argv)
         CLI_OPTION_FLAG("--no-metadata", "leave the settings out of the file", &r->no_metadata),
         CLI_OPTION_FLAG("--json", "one event a line on stdout", &g.json),
         CLI_OPTION_FLAG("--quiet", "no progress line", &g.quiet),
+        CLI_OPTION_FLAG("--verbose", "tell what it will take, and what it took", &g.verbose),
+        CLI_OPTION_FLAG("--low-memory", "keep nothing in memory longer than needed",
+                        &r->low_memory),
         CLI_OPTION_INT("--preview-every", "N", "steps between previews in --json; -1 never",
                        &r->preview_every, -1, SETTINGS_STEPS_MAX),
         CLI_OPTION_STRING("--noise", "FILE.npy", "the starting noise, [B,4,h,w] of F32",
@@ -449,11 +547,13 @@ int cli_generate(int argc, char **argv)
     };
     int status = CLI_DONE;
     const char *from = find_from(argc, argv);
-    g_autofree char *model = NULL;
+    g_autofree char *model = NULL, *vae = NULL;
+    bool ok = !from || take_from(&g, from, &model, &status);
 
-    if ((!from || take_from(&g, from, &model, &status)) &&
-        cli_parse(&command, argc, argv, &status)) {
+    vae = g_strdup(r->vae);
+    if (ok && cli_parse(&command, argc, argv, &status)) {
         choose_model(&g, model);
+        choose_vae(&g, vae);
         if (rest[0] && !r->prompt)
             r->prompt = g_strdup(rest[0]);
         if (!r->prompt)

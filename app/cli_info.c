@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "app/cli.h"
+#include "engine/device.h"
 #include "engine/engine.h"
+#include "engine/facts.h"
 #include "engine/library.h"
 #include "engine/metadata.h"
 #include "weights/model.h"
@@ -29,16 +31,26 @@ static void set_text(json_t *object, const char *key, const char *text)
 
 /* ---- models ---- */
 
-static json_t *model_json(const struct model_info *info)
+static json_t *model_json(const struct model_info *info, uint64_t budget)
 {
     json_t *o = json_object();
+    uint64_t needs = library_needs(info);
 
     set_text(o, "name", info->name);
     set_text(o, "path", info->path);
     set_text(o, "family", info->family);
+    set_text(o, "kind", info->kind);
+    set_text(o, "precision", info->precision);
     set_text(o, "problem", info->problem);
+    set_text(o, "preview", info->preview);
+    set_text(o, "sha256", info->sha256);
     json_object_set_new(o, "bundled", json_boolean(info->bundled));
     json_object_set_new(o, "bytes", json_integer((json_int_t)info->bytes));
+    json_object_set_new(o, "parameters", json_integer((json_int_t)info->parameters));
+    if (needs)
+        json_object_set_new(o, "needs", json_integer((json_int_t)needs));
+    if (needs && budget)
+        json_object_set_new(o, "fits", json_boolean(needs <= budget));
     if (info->defaults.width) {
         json_object_set_new(o, "width", json_integer(info->defaults.width));
         json_object_set_new(o, "height", json_integer(info->defaults.height));
@@ -46,30 +58,64 @@ static json_t *model_json(const struct model_info *info)
     return o;
 }
 
-static void print_model(const struct model_info *info)
+/* "SDXL inpainting f16" */
+static char *model_description(const struct model_info *info)
 {
-    g_autofree char *size = weights_size_text(info->bytes);
-    g_autofree char *name = weights_escape(info->name, -1), *path = weights_escape(info->path, -1);
-    g_autofree char *side =
-        info->defaults.width ? g_strdup_printf("%dx%d", info->defaults.width, info->defaults.height)
-                             : g_strdup("");
+    const char *parts[4] = {NULL};
+    int n = 0;
 
-    printf("%-28s %-8s %9s %8s  %s%s%s\n", name, info->bundled ? "bundled" : info->family ?: "", size,
-           side, path, info->problem ? ": " : "", info->problem ?: "");
+    if (info->bundled || info->family)
+        parts[n++] = info->bundled ? "bundled" : info->family;
+    if (info->kind)
+        parts[n++] = info->kind;
+    if (info->precision)
+        parts[n++] = info->precision;
+    return g_strjoinv(" ", (char **)parts);
+}
+
+static void print_model(const struct model_info *info, uint64_t budget)
+{
+    g_autofree char *size = weights_size_text(info->bytes), *what = model_description(info);
+    g_autofree char *name = weights_escape(info->name, -1), *path = weights_escape(info->path, -1);
+    g_autofree char *problem = info->problem ? weights_escape(info->problem, -1) : NULL;
+    uint64_t needs = library_needs(info);
+
+    printf("%-28s %-22s %9s  %.10s%s%s%s%s%s\n", name, what, size,
+           info->sha256 ? info->sha256 : "-", info->sha256 ? "  " : "           ", path,
+           needs && budget && needs > budget ? " (does not fit in memory)" : "",
+           problem ? ": " : "", problem ? problem : "");
+}
+
+/* What is free on the CPU; a GPU's is told by “figment devices”. */
+static uint64_t memory_budget(void)
+{
+    struct backend *backend = device_stand_in("cpu", NULL, NULL);
+    uint64_t budget = backend ? device_budget("cpu", backend) : 0;
+
+    backend_destroy(backend);
+    return budget;
+}
+
+static void compute_hash(struct model_info *info)
+{
+    if (!info->sha256 && !info->problem)
+        info->sha256 = facts_sha256(info->path, false, NULL);
 }
 
 int cli_models(int argc, char **argv)
 {
-    bool json = false;
+    bool json = false, hash = false;
     char *folders[2] = {NULL};
     const struct cli_option options[] = {
         CLI_OPTION_STRING("--models", "FOLDER", "one more folder to look into", &folders[0]),
+        CLI_OPTION_FLAG("--hash", "compute hashes that are not known yet (a few seconds each)",
+                        &hash),
         CLI_OPTION_FLAG("--json", "as JSON", &json),
     };
     const struct cli_command command = {
         "models",
         "[OPTIONS]",
-        "Lists the models on this machine.",
+        "Lists the models on this machine: name, kind, size, hash, path.",
         options,
         G_N_ELEMENTS(options),
         0,
@@ -77,21 +123,25 @@ int cli_models(int argc, char **argv)
         NULL,
     };
     g_autoptr(GPtrArray) list = NULL;
+    uint64_t budget;
     json_t *array;
     int status;
 
     if (!cli_parse(&command, argc, argv, &status))
         return status;
     list = library_list(folders);
+    budget = memory_budget();
     g_free(folders[0]);
+    for (guint i = 0; hash && i < list->len; i++)
+        compute_hash(list->pdata[i]);
     if (json) {
         array = json_array();
         for (guint i = 0; i < list->len; i++)
-            json_array_append_new(array, model_json(list->pdata[i]));
+            json_array_append_new(array, model_json(list->pdata[i], budget));
         return print_json(array);
     }
     for (guint i = 0; i < list->len; i++)
-        print_model(list->pdata[i]);
+        print_model(list->pdata[i], budget);
     if (!list->len) {
         g_autofree char *folder = library_models_folder();
 
@@ -177,18 +227,45 @@ static int print_file(const char *path, bool all)
     return CLI_DONE;
 }
 
-static int print_parts(const struct model *m)
+static void print_part(const struct model *m, enum model_part part)
 {
-    printf("%s: %s\n", m->label, model_family_name(m->family));
-    for (int i = 0; i < MODEL_PARTS; i++) {
-        g_autofree char *size = NULL;
+    const struct weights *w = m->weights[part];
+    g_autofree char *size = weights_size_text(weights_bytes(w));
 
-        if (!m->weights[i])
-            continue;
-        size = weights_size_text(weights_bytes(m->weights[i]));
-        printf("  %-16s %9s  %s\n", model_part_name((enum model_part)i), size,
-               weights_source(m->weights[i]));
+    printf("  %-16s %9s  %-4s %7.1f M parameters in %zu tensors\n", model_part_name(part), size,
+           dtype_name(weights_main_dtype(w)), (double)weights_parameters(w) / 1e6,
+           weights_count(w));
+}
+
+/* What is missing or of another shape in any part, or what a picture takes. */
+static void print_state(const char *path)
+{
+    struct request request = {.model = (char *)path, .prompt = (char *)""};
+    struct estimate estimate;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+
+    if (!estimate_request(NULL, &request, &estimate, &error)) {
+        printf("  %s\n", error->message);
+        return;
     }
+    text = estimate_text(&estimate);
+    printf("  complete; a picture takes %s%s\n", text,
+           estimate.fits ? "" : ", which is more than is free");
+}
+
+static int print_parts(const struct model *m, const char *path)
+{
+    struct model_info *info = library_find(NULL, path, NULL);
+
+    printf("%s: %s%s%s%s%s\n", m->label, model_family_name(m->family),
+           info && info->kind ? ", " : "", info && info->kind ? info->kind : "",
+           info && info->sha256 ? ", sha256 " : "", info && info->sha256 ? info->sha256 : "");
+    for (int i = 0; i < MODEL_PARTS; i++)
+        if (m->weights[i])
+            print_part(m, (enum model_part)i);
+    print_state(path);
+    model_info_free(info);
     return CLI_DONE;
 }
 
@@ -218,7 +295,7 @@ int cli_inspect(int argc, char **argv)
         status = print_file(path[0], tensors);
         /* A LoRA or an autoencoder alone is a fine file, though no model. */
         if (status == CLI_DONE && (model = model_open(path[0], NULL))) {
-            print_parts(model);
+            print_parts(model, path[0]);
             model_close(model);
         }
         return status;
@@ -228,7 +305,7 @@ int cli_inspect(int argc, char **argv)
         g_error_free(error);
         return status;
     }
-    status = print_parts(model);
+    status = print_parts(model, path[0]);
     model_close(model);
     return status;
 }

@@ -5,10 +5,10 @@
 #include "clip/prompt.h"
 #include "clip/wildcards.h"
 #include "engine/engine.h"
+#include "engine/places.h"
 #include "engine/suggest.h"
 #include "weights/lora.h"
 
-#define DEPTH_MAX 4      /* folders below a folder with add-ons */
 #define ALIASES_MAX 1000 /* files opened to look for the name they were trained under */
 
 struct add_ons {
@@ -20,48 +20,6 @@ struct add_ons {
     GPtrArray *in_use; /* struct lora *, borrowed from `open` */
 };
 
-/* Places of add-ons beside or below a folder with models: Figment's own, A1111's, ComfyUI's. */
-static const char *const lora_places[] = {"loras",       "Lora",           "LyCORIS",
-                                          "models/Lora", "models/LyCORIS", "models/loras",
-                                          "../Lora",     "../LyCORIS",     "../loras"};
-static const char *const embedding_places[] = {"embeddings", "models/embeddings", "../embeddings",
-                                               "../../embeddings"};
-static const char *const wildcard_places[] = {"wildcards", "../wildcards",
-                                              "extensions/sd-dynamic-prompts/wildcards",
-                                              "../../extensions/sd-dynamic-prompts/wildcards"};
-
-static char *place(const char *folder, const char *name)
-{
-    g_autofree char *path = g_build_filename(folder, name, NULL);
-    g_autofree char *whole = g_canonicalize_filename(path, NULL);
-
-    return g_file_test(whole, G_FILE_TEST_IS_DIR) ? g_steal_pointer(&whole) : NULL;
-}
-
-static void look_into(struct add_ons *a, const char *folder)
-{
-    for (gsize i = 0; i < G_N_ELEMENTS(lora_places); i++) {
-        char *found = place(folder, lora_places[i]);
-
-        if (found && !g_ptr_array_find_with_equal_func(a->lora_folders, found, g_str_equal, NULL))
-            g_ptr_array_add(a->lora_folders, found);
-        else
-            g_free(found);
-    }
-    for (gsize i = 0; i < G_N_ELEMENTS(embedding_places); i++) {
-        g_autofree char *found = place(folder, embedding_places[i]);
-
-        if (found)
-            inversions_add_folder(a->inversions, found);
-    }
-    for (gsize i = 0; i < G_N_ELEMENTS(wildcard_places) && !a->wildcards; i++) {
-        g_autofree char *found = place(folder, wildcard_places[i]);
-
-        if (found)
-            a->wildcards = wildcards_create(found);
-    }
-}
-
 static void close_lora(gpointer lora)
 {
     lora_close(lora);
@@ -70,16 +28,15 @@ static void close_lora(gpointer lora)
 struct add_ons *add_ons_create(char **folders)
 {
     struct add_ons *a = g_new0(struct add_ons, 1);
-    g_autofree char *own = g_build_filename(g_get_user_data_dir(), "figment", NULL);
+    g_autoptr(GPtrArray) embeddings = places_find(folders, PLACE_EMBEDDINGS);
+    g_autoptr(GPtrArray) wildcards = places_find(folders, PLACE_WILDCARDS);
 
-    a->lora_folders = g_ptr_array_new_with_free_func(g_free);
+    a->lora_folders = places_find(folders, PLACE_LORAS);
     a->inversions = inversions_create();
     a->open = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_lora);
-    look_into(a, own);
-    for (char **folder = folders; folder && *folder; folder++)
-        look_into(a, *folder);
-    if (!a->wildcards)
-        a->wildcards = wildcards_create(NULL);
+    for (guint i = 0; i < embeddings->len; i++)
+        inversions_add_folder(a->inversions, embeddings->pdata[i]);
+    a->wildcards = wildcards_create(wildcards->len ? wildcards->pdata[0] : NULL);
     return a;
 }
 
@@ -120,24 +77,6 @@ char *add_ons_expand(struct add_ons *a, const char *prompt, uint64_t seed, GPtrA
 
 /* ---- LoRA files ---- */
 
-static void collect(const char *folder, int depth, GPtrArray *paths)
-{
-    g_autoptr(GDir) dir = depth < DEPTH_MAX ? g_dir_open(folder, 0, NULL) : NULL;
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        char *path = g_build_filename(folder, name, NULL);
-
-        if (g_str_has_suffix(name, ".safetensors")) {
-            g_ptr_array_add(paths, path);
-            continue;
-        }
-        if (name[0] != '.' && g_file_test(path, G_FILE_TEST_IS_DIR))
-            collect(path, depth + 1, paths);
-        g_free(path);
-    }
-}
-
 static char *stem(const char *path)
 {
     char *name = g_path_get_basename(path);
@@ -158,12 +97,10 @@ static bool has_alias(const char *path, const char *name)
 /* By file name, then by file name in any case, then by the name it was trained under. g_free(). */
 static char *find(struct add_ons *a, const char *name, GPtrArray *notices)
 {
-    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) paths = places_files(a->lora_folders, ".safetensors");
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *like = NULL;
 
-    for (guint i = 0; i < a->lora_folders->len; i++)
-        collect(a->lora_folders->pdata[i], 0, paths);
     for (guint i = 0; i < paths->len; i++) {
         g_ptr_array_add(names, stem(paths->pdata[i]));
         if (strcmp(names->pdata[i], name) == 0)

@@ -112,7 +112,7 @@ static bool bench_unet_size(struct bench *b, const struct unet *unet, const char
         conditioning_new(77, width, random_values((size_t)77 * width, 2), 0, NULL);
     run.input = random_values((size_t)cells * cells * unet->config.in_channels, 3);
     run.output = g_new(float, (size_t)cells *cells * unet->config.in_channels);
-    denoiser_begin(run.denoiser, cells, cells, &plan);
+    denoiser_begin(run.denoiser, cells, cells, &plan, NULL);
     b->backend->bytes_peak = b->backend->bytes_now;
     ok = measure(b, run_unet, &run, &seconds, error);
     if (ok)
@@ -164,7 +164,7 @@ static bool bench_vae_size(struct bench *b, const struct vae *vae, const char *s
 
     if (!wanted(b, name))
         return true;
-    run.decoder = decoder_create(b->backend, vae);
+    run.decoder = decoder_create(b->backend, vae, NULL, NULL);
     run.latent = random_values((size_t)run.cells * run.cells * vae->config.latent_channels, 4);
     run.picture = g_new(float, (size_t)side *side * 3);
     b->backend->bytes_peak = b->backend->bytes_now;
@@ -202,7 +202,8 @@ static bool run_text(void *user, GError **error)
     struct text_run *r = user;
     /* Always another one: encodings are kept. Prompt and negative are one and the same. */
     g_autofree char *prompt = g_strdup_printf("a red apple, number %d", r->count++);
-    struct prompt_pair *pair = text_encode(r->encoder, prompt, prompt, 1, 1, r->cancel, error);
+    struct text_options options = {.clip_skip = 1, .steps = 1};
+    struct prompt_pair *pair = text_encode(r->encoder, prompt, prompt, &options, r->cancel, error);
 
     prompt_pair_free(pair);
     return pair != NULL;

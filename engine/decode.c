@@ -1,39 +1,50 @@
 #include "engine/decode.h"
 
+#include <gio/gio.h>
+#include <math.h>
 #include <string.h>
 
+#include "compute/cpu/cpu.h"
+#include "engine/device.h"
 #include "engine/engine.h"
-#include "vae/tiles.h"
 
-/* Cells a side above which the decoder's upper half is cut, and how far tiles overlap: what a
- * 1024-pixel picture needs fits in 2 GB, and the seam is hidden by the fade. */
-#define TILE_SIDE 128
-#define TILE_OVERLAP 16
+/*
+ * Ways to decode, from the fastest to the one that needs least memory: rows of a strip in cells,
+ * and how many levels of the way up stay whole (vae.h). 0 rows: the picture at once.
+ */
+static const struct way {
+    int rows, cut;
+} ways[] = {{0, 0}, {64, 2}, {32, 2}, {16, 1}, {8, 1}};
+#define N_WAYS ((int)G_N_ELEMENTS(ways))
 
 struct decoder {
     struct backend *backend;
     const struct vae *vae;
-    int height, width;                   /* of the tapes */
-    struct tape *decode, *lower, *upper; /* whole, or in two halves */
-    struct tile_plan tiles;
-    int encode_height, encode_width;
-    struct tape *encode;
+    const struct tiny *tiny;
+    GPtrArray *notices;
+    int first;               /* index into ways: larger pieces do not fit */
+    int height, width, rows; /* of the last picture and its strips; 0 rows = whole */
+    struct tape *decode, *quick, *encode;
+    double strip_flops;
+    int quick_height, quick_width, encode_height, encode_width;
 };
 
-struct decoder *decoder_create(struct backend *backend, const struct vae *vae)
+struct decoder *decoder_create(struct backend *backend, const struct vae *vae,
+                               const struct tiny *tiny, GPtrArray *notices)
 {
     struct decoder *d = g_new0(struct decoder, 1);
 
     d->backend = backend;
     d->vae = vae;
+    d->tiny = tiny && tiny->decoder.layers ? tiny : NULL;
+    d->notices = notices ? g_ptr_array_ref(notices) : NULL;
     return d;
 }
 
 void decoder_forget(struct decoder *d)
 {
     g_clear_pointer(&d->decode, tape_destroy);
-    g_clear_pointer(&d->lower, tape_destroy);
-    g_clear_pointer(&d->upper, tape_destroy);
+    g_clear_pointer(&d->quick, tape_destroy);
     g_clear_pointer(&d->encode, tape_destroy);
 }
 
@@ -42,18 +53,28 @@ void decoder_destroy(struct decoder *d)
     if (!d)
         return;
     decoder_forget(d);
+    g_clear_pointer(&d->notices, g_ptr_array_unref);
     g_free(d);
 }
 
-/* Records, compiles; *tape stays NULL on failure. */
-static bool compile(struct decoder *d, const char *name, int height, int width, int channels,
-                    struct tensor *(*forward)(struct tape *, const struct vae *, struct tensor *),
-                    struct tape **tape, const int *cancel, GError **error)
+/* ---- tapes ---- */
+
+typedef struct tensor *(*forward_fn)(struct tape *, const struct vae *, struct tensor *);
+
+static struct tape *record(const struct decoder *d, const char *name, int height, int width,
+                           int channels, forward_fn forward)
 {
     struct tape *t = tape_create(name);
     struct tensor *x = tape_input(t, "in", DTYPE_F32, 4, (int64_t[]){1, height, width, channels});
 
     tape_output(t, "out", forward(t, d->vae, x));
+    return t;
+}
+
+/* Compiles; *tape stays NULL on failure. */
+static bool compile(struct decoder *d, struct tape *t, struct tape **tape, const int *cancel,
+                    GError **error)
+{
     if (!tape_finish(t, d->backend, cancel, error)) {
         tape_destroy(t);
         return false;
@@ -71,56 +92,281 @@ static bool run(struct tape *t, const float *in, float *out, const int *cancel, 
     return true;
 }
 
-static bool prepare_decode(struct decoder *d, int height, int width, const int *cancel,
-                           GError **error)
-{
-    const struct vae_config *c = &d->vae->config;
-    int top = c->channels[c->levels - 1];
+/* ---- strips ---- */
 
-    if ((d->decode || d->upper) && d->height == height && d->width == width)
-        return true;
-    g_clear_pointer(&d->decode, tape_destroy);
-    g_clear_pointer(&d->lower, tape_destroy);
-    g_clear_pointer(&d->upper, tape_destroy);
-    d->height = height;
-    d->width = width;
-    if (height <= TILE_SIDE && width <= TILE_SIDE)
-        return compile(d, "vae.decode", height, width, c->latent_channels, vae_decode, &d->decode,
-                       cancel, error);
-    d->tiles = tile_plan(height, width, TILE_SIDE, TILE_OVERLAP);
-    return compile(d, "vae.lower", height, width, c->latent_channels, vae_decode_lower, &d->lower,
-                   cancel, error) &&
-           compile(d, "vae.upper", d->tiles.tile_height, d->tiles.tile_width, top, vae_decode_upper,
-                   &d->upper, cancel, error);
+/*
+ * A strip has rows of its own and, around them, what its convolutions look at, so that its own rows
+ * come out as they would in the whole picture; all strips are windows of one height. What a group
+ * norm divides out is a matter of the whole picture: it is found norm by norm, each in a pass over
+ * all strips up to it. Slow, and exact.
+ */
+struct strips {
+    struct decoder *d;
+    int cut, rows, count; /* own rows of a strip, in cells; strips */
+    int window;           /* rows of a strip with those around */
+    int norms, groups;
+    float *whole; /* [H << cut, W << cut, channels]: the lower part's */
+    int channels;
+    float *known; /* [norms][groups][2] */
+    const int *cancel;
+};
+
+static int own_rows(const struct strips *s, int index)
+{
+    return MIN(s->rows, s->d->height - index * s->rows);
 }
 
-static bool decode_tiles(struct decoder *d, const float *latent, float *picture, const int *cancel,
-                         GError **error)
+/* First row of a strip's window, and of its own rows within. */
+static int window_at(const struct strips *s, int index, int *first)
+{
+    int halo = vae_upper_halo(s->d->vae, s->cut);
+    int at = CLAMP(index * s->rows - halo, 0, s->d->height - s->window);
+
+    *first = index * s->rows - at;
+    return at;
+}
+
+static struct tape *record_strip(const struct strips *s, const struct vae_strip *strip)
+{
+    struct tape *t = tape_create("vae.strip");
+    struct tensor *h =
+        tape_input(t, "in", DTYPE_F32, 4,
+                   (int64_t[]){1, s->window << s->cut, s->d->width << s->cut, s->channels});
+
+    vae_decode_strip(t, s->d->vae, h, strip);
+    return t;
+}
+
+static bool run_strip(const struct strips *s, struct tape *t, int index, int known, GError **error)
+{
+    int first, at = window_at(s, index, &first);
+    size_t row = ((size_t)s->d->width << s->cut) * (size_t)s->channels;
+
+    for (int k = 0; k < known; k++) {
+        g_autofree char *name = g_strdup_printf("given.%d", k);
+
+        tape_write(t, name, s->known + (size_t)k * s->groups * 2);
+    }
+    tape_write(t, "in", s->whole + ((size_t)at << s->cut) * row);
+    return tape_run(t, s->cancel, error);
+}
+
+/* Norm k's means and variances over all strips. A tape serves those that lie alike in their
+ * windows: the first ones, those in the middle, the last ones. */
+static bool find_moments(struct strips *s, int k, GError **error)
+{
+    g_autofree float *values = g_new(float, 2 * s->groups);
+    g_autofree double *sums = g_new0(double, 2 * s->groups);
+    struct vae_strip strip = {.cut = s->cut, .known = k};
+    struct tape *t = NULL;
+    bool ok = true;
+
+    for (int i = 0; ok && i < s->count; i++) {
+        int first, rows = own_rows(s, i);
+
+        window_at(s, i, &first);
+        if (!t || first != strip.first || rows != strip.rows) {
+            g_clear_pointer(&t, tape_destroy);
+            strip.first = first;
+            strip.rows = rows;
+            ok = compile(s->d, record_strip(s, &strip), &t, s->cancel, error);
+        }
+        ok = ok && run_strip(s, t, i, k, error);
+        if (!ok)
+            break;
+        tape_read(t, "moments", values);
+        for (int g = 0; g < s->groups; g++) {
+            double mean = values[2 * g], share = (double)rows / s->d->height;
+
+            sums[2 * g] += share * mean;
+            sums[2 * g + 1] += share * (values[2 * g + 1] + mean * mean);
+        }
+    }
+    tape_destroy(t);
+    for (int g = 0; g < s->groups; g++) {
+        float *to = s->known + ((size_t)k * s->groups + g) * 2;
+
+        to[0] = (float)sums[2 * g];
+        to[1] = (float)MAX(sums[2 * g + 1] - sums[2 * g] * sums[2 * g], 0);
+    }
+    return ok;
+}
+
+static bool draw_strips(struct strips *s, float *picture, GError **error)
+{
+    struct vae_strip strip = {.cut = s->cut, .known = s->norms};
+    int factor = vae_factor(s->d->vae);
+    size_t row = (size_t)s->d->width * factor * 3;
+    g_autofree float *out = g_try_new(float, (size_t)s->window *factor *row);
+    struct tape *t = NULL;
+    bool ok = out && compile(s->d, record_strip(s, &strip), &t, s->cancel, error);
+
+    if (!out)
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
+                    "Not enough memory to decode the picture; try a smaller size.");
+    for (int i = 0; ok && i < s->count; i++) {
+        int first;
+
+        window_at(s, i, &first);
+        if (!(ok = run_strip(s, t, i, s->norms, error)))
+            break;
+        tape_read(t, "out", out);
+        memcpy(picture + (size_t)i * s->rows * factor * row, out + (size_t)first * factor * row,
+               (size_t)own_rows(s, i) * factor * row * sizeof *out);
+    }
+    if (t)
+        s->d->strip_flops = tape_flops(t);
+    tape_destroy(t);
+    return ok;
+}
+
+static int channels_after(const struct vae_config *c, int cut)
+{
+    return c->channels[cut ? c->levels - cut : c->levels - 1];
+}
+
+static struct strips strips_of(struct decoder *d, int height, int width, const struct way *way)
 {
     const struct vae_config *c = &d->vae->config;
-    const struct tile_plan *plan = &d->tiles;
-    int top = c->channels[c->levels - 1], factor = vae_factor(d->vae);
-    size_t cells = (size_t)plan->height * plan->width;
-    size_t tile_cells = (size_t)plan->tile_height * plan->tile_width;
-    g_autofree float *whole = g_try_new(float, cells *top);
-    g_autofree float *in = g_try_new(float, tile_cells *top);
-    g_autofree float *out = g_try_new(float, tile_cells *factor *factor * 3);
+    struct strips s = {.d = d, .cut = MIN(way->cut, c->levels - 1), .groups = c->groups};
 
-    if (!whole || !in || !out) {
+    d->height = height;
+    d->width = width;
+    s.count = (height + way->rows - 1) / way->rows;
+    s.rows = (height + s.count - 1) / s.count;
+    s.count = (height + s.rows - 1) / s.rows;
+    s.window = MIN(height, s.rows + 2 * vae_upper_halo(d->vae, s.cut));
+    s.norms = vae_upper_norms(d->vae, s.cut);
+    s.channels = channels_after(c, s.cut);
+    return s;
+}
+
+static struct tape *record_lower(const struct decoder *d, int height, int width, int cut)
+{
+    struct tape *t = tape_create("vae.lower");
+    struct tensor *x = tape_input(t, "in", DTYPE_F32, 4,
+                                  (int64_t[]){1, height, width, d->vae->config.latent_channels});
+
+    tape_output(t, "out", vae_decode_lower(t, d->vae, x, cut));
+    return t;
+}
+
+static bool decode_strips(struct decoder *d, const float *latent, int height, int width,
+                          const struct way *way, float *picture, const int *cancel, GError **error)
+{
+    struct strips s = strips_of(d, height, width, way);
+    size_t cells = ((size_t)height << s.cut) * ((size_t)width << s.cut);
+    g_autofree float *whole = g_try_new(float, cells *(size_t)s.channels);
+    g_autofree float *known = g_new0(float, (size_t)s.norms *s.groups * 2);
+    struct tape *t = NULL;
+    bool ok;
+
+    s.whole = whole;
+    s.known = known;
+    s.cancel = cancel;
+    if (!whole) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
                     "Not enough memory to decode the picture; try a smaller size.");
         return false;
     }
-    if (!run(d->lower, latent, whole, cancel, error))
-        return false;
-    memset(picture, 0, cells * factor * factor * 3 * sizeof *picture);
-    for (int i = 0; i < tile_count(plan); i++) {
-        tile_cut(plan, i, top, whole, in);
-        if (!run(d->upper, in, out, cancel, error))
+    ok = compile(d, record_lower(d, height, width, s.cut), &t, cancel, error) &&
+         run(t, latent, whole, cancel, error);
+    tape_destroy(t);
+    for (int k = 0; ok && k < s.norms; k++)
+        ok = find_moments(&s, k, error);
+    return ok && draw_strips(&s, picture, error);
+}
+
+/* ---- one way of decoding ---- */
+
+static bool decode_whole(struct decoder *d, const float *latent, int height, int width,
+                         float *picture, const int *cancel, GError **error)
+{
+    if (!d->decode || d->height != height || d->width != width) {
+        g_clear_pointer(&d->decode, tape_destroy);
+        d->height = height;
+        d->width = width;
+        if (!compile(
+                d,
+                record(d, "vae.decode", height, width, d->vae->config.latent_channels, vae_decode),
+                &d->decode, cancel, error))
             return false;
-        tile_blend(plan, i, factor, 3, out, picture);
     }
+    return run(d->decode, latent, picture, cancel, error);
+}
+
+/* `latent` is the autoencoder's own here. */
+static bool decode_as(struct decoder *d, const float *latent, int height, int width,
+                      const struct way *way, float *picture, const int *cancel, GError **error)
+{
+    size_t n = (size_t)height * width * vae_factor(d->vae) * vae_factor(d->vae) * 3;
+
+    d->rows = way->rows;
+    if (way->rows)
+        g_clear_pointer(&d->decode, tape_destroy);
+    if (!(way->rows ? decode_strips(d, latent, height, width, way, picture, cancel, error)
+                    : decode_whole(d, latent, height, width, picture, cancel, error)))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(picture[i])) {
+            g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
+                        "The autoencoder's numbers went out of range (NaN or infinity). Try "
+                        "--precision f32.");
+            return false;
+        }
     return true;
+}
+
+/* ---- and the next one when it fails ---- */
+
+static void tell(struct decoder *d, char *sentence)
+{
+    if (d->notices)
+        g_ptr_array_add(d->notices, sentence);
+    else
+        g_free(sentence);
+}
+
+static bool is_smaller(const struct way *way, int height)
+{
+    return way->rows < height;
+}
+
+/* From the largest piece that is not known to be too large on, while memory is what is missing. */
+static bool decode_smaller(struct decoder *d, const float *latent, int height, int width,
+                           float *picture, const int *cancel, GError **error)
+{
+    GError *problem = NULL;
+
+    for (int i = d->first; i < N_WAYS; i++) {
+        if (!is_smaller(&ways[i], height))
+            continue;
+        g_clear_error(&problem);
+        if (decode_as(d, latent, height, width, &ways[i], picture, cancel, &problem)) {
+            d->first = i;
+            return true;
+        }
+        g_clear_pointer(&d->decode, tape_destroy);
+        if (!device_out_of_memory(problem))
+            break;
+    }
+    if (!problem) /* smaller than the smallest strip, and told to be cut */
+        return decode_as(d, latent, height, width, &ways[0], picture, cancel, error);
+    g_propagate_error(error, problem);
+    return false;
+}
+
+/* On a back end of its own that is gone afterwards. */
+static bool decode_on_cpu(struct decoder *d, const float *latent, int height, int width,
+                          float *picture, const int *cancel, GError **error)
+{
+    struct backend *backend = cpu_backend_create(DTYPE_F32, 0, error);
+    struct decoder *cpu = backend ? decoder_create(backend, d->vae, NULL, NULL) : NULL;
+    bool ok = cpu && decode_smaller(cpu, latent, height, width, picture, cancel, error);
+
+    decoder_destroy(cpu);
+    backend_destroy(backend);
+    return ok;
 }
 
 bool decoder_decode(struct decoder *d, const float *latent, int height, int width, float *picture,
@@ -128,13 +374,60 @@ bool decoder_decode(struct decoder *d, const float *latent, int height, int widt
 {
     size_t n = (size_t)height * width * d->vae->config.latent_channels;
     g_autofree float *own = g_memdup2(latent, n * sizeof *latent);
+    bool is_cpu = strcmp(d->backend->class->name, "cpu") == 0, numbers;
+    GError *problem = NULL;
 
-    if (!prepare_decode(d, height, width, cancel, error))
-        return false;
     vae_from_model(d->vae, own, n);
-    return d->decode ? run(d->decode, own, picture, cancel, error)
-                     : decode_tiles(d, own, picture, cancel, error);
+    if (decode_smaller(d, own, height, width, picture, cancel, &problem))
+        return true;
+    numbers = g_error_matches(problem, ENGINE_ERROR, ENGINE_ERROR_NUMBERS);
+    if (g_error_matches(problem, G_IO_ERROR, G_IO_ERROR_CANCELLED) ||
+        (is_cpu && (!numbers || d->backend->precision == DTYPE_F32)) ||
+        !decode_on_cpu(d, own, height, width, picture, cancel, NULL)) {
+        g_propagate_error(error, problem);
+        return false;
+    }
+    tell(d, numbers ? g_strdup_printf("The autoencoder's numbers went out of range in %s; the "
+                                      "picture was decoded again in f32.",
+                                      dtype_name(d->backend->precision))
+                    : g_strdup_printf("The picture was decoded on the CPU: %s", problem->message));
+    g_error_free(problem);
+    return true;
 }
+
+/* ---- the quick one ---- */
+
+bool decoder_quick(struct decoder *d, const float *latent, int height, int width, float *picture,
+                   const int *cancel, GError **error)
+{
+    size_t n = (size_t)height * width * 64 * 3;
+
+    if (!d->tiny) {
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
+                    "There is no TAESD decoder: put taesd_decoder.safetensors (for SDXL "
+                    "taesdxl_decoder.safetensors) into a folder vae_approx.");
+        return false;
+    }
+    if (!d->quick || d->quick_height != height || d->quick_width != width) {
+        struct tape *t = tape_create("taesd");
+        struct tensor *x = tape_input(t, "in", DTYPE_F32, 4,
+                                      (int64_t[]){1, height, width, d->tiny->latent_channels});
+
+        g_clear_pointer(&d->quick, tape_destroy);
+        tape_output(t, "out", tiny_decode(t, d->tiny, x));
+        if (!compile(d, t, &d->quick, cancel, error))
+            return false;
+        d->quick_height = height;
+        d->quick_width = width;
+    }
+    if (!run(d->quick, latent, picture, cancel, error))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        picture[i] = picture[i] * 2 - 1;
+    return true;
+}
+
+/* ---- pictures to latents ---- */
 
 bool decoder_encode(struct decoder *d, const float *picture, int height, int width, float *latent,
                     const int *cancel, GError **error)
@@ -150,8 +443,8 @@ bool decoder_encode(struct decoder *d, const float *picture, int height, int wid
     }
     if (!d->encode || d->encode_height != height || d->encode_width != width) {
         g_clear_pointer(&d->encode, tape_destroy);
-        if (!compile(d, "vae.encode", height * factor, width * factor, 3, vae_encode, &d->encode,
-                     cancel, error))
+        if (!compile(d, record(d, "vae.encode", height * factor, width * factor, 3, vae_encode),
+                     &d->encode, cancel, error))
             return false;
         d->encode_height = height;
         d->encode_width = width;
@@ -165,14 +458,95 @@ bool decoder_encode(struct decoder *d, const float *picture, int height, int wid
     return true;
 }
 
+/* ---- what it takes ---- */
+
+int decoder_strips(const struct decoder *d)
+{
+    return d->rows;
+}
+
+static size_t tape_bytes(const struct decoder *d, struct tape *t)
+{
+    struct tape_memory memory = tape_estimate(t, d->backend);
+
+    tape_destroy(t);
+    return memory.arena + memory.kept;
+}
+
+static size_t way_bytes(const struct decoder *d, int height, int width, const struct way *way)
+{
+    struct decoder copy = *d; /* strips are those of a decoder's last size */
+    struct strips s;
+    struct vae_strip strip;
+    size_t cells, lower, upper;
+
+    if (!way->rows)
+        return tape_bytes(d,
+                          record(d, "", height, width, d->vae->config.latent_channels, vae_decode));
+    s = strips_of(&copy, height, width, way);
+    strip = (struct vae_strip){.cut = s.cut, .known = s.norms};
+    cells = ((size_t)height << s.cut) * ((size_t)width << s.cut);
+    lower = tape_bytes(d, record_lower(d, height, width, s.cut));
+    upper = tape_bytes(d, record_strip(&s, &strip));
+    return cells * (size_t)s.channels * sizeof(float) + MAX(lower, upper);
+}
+
+size_t decoder_bytes(const struct decoder *d, int height, int width, int rows)
+{
+    const struct way *way = &ways[0];
+
+    for (int i = 0; i < N_WAYS; i++)
+        if (ways[i].rows == rows)
+            way = &ways[i];
+    return way_bytes(d, height, width, way);
+}
+
+size_t decoder_weight_bytes(const struct decoder *d)
+{
+    struct tape *t = record(d, "", 8, 8, d->vae->config.latent_channels, vae_decode);
+    struct tape_memory memory = tape_estimate(t, d->backend);
+
+    tape_destroy(t);
+    return memory.weights;
+}
+
+double decoder_flops_for(const struct decoder *d, int height, int width)
+{
+    struct tape *t = record(d, "", height, width, d->vae->config.latent_channels, vae_decode);
+    double flops = tape_flops(t);
+
+    tape_destroy(t);
+    return flops;
+}
+
+int decoder_choose(const struct decoder *d, int height, int width, size_t budget)
+{
+    int best = 0;
+
+    for (int i = 0; i < N_WAYS; i++) {
+        if (!is_smaller(&ways[i], height))
+            continue;
+        best = ways[i].rows;
+        if (way_bytes(d, height, width, &ways[i]) <= budget)
+            break;
+    }
+    return best;
+}
+
+void decoder_begin(struct decoder *d, int rows)
+{
+    for (d->first = 0; d->first + 1 < N_WAYS && ways[d->first].rows != rows;)
+        d->first++;
+}
+
 double decoder_flops(const struct decoder *d)
 {
-    return d->decode ? tape_flops(d->decode) : d->upper ? tape_flops(d->upper) : 0;
+    return d->decode ? tape_flops(d->decode) : d->strip_flops;
 }
 
 void decoder_dump(const struct decoder *d, GString *out)
 {
-    struct tape *const tapes[] = {d->decode, d->lower, d->upper, d->encode};
+    struct tape *const tapes[] = {d->decode, d->quick, d->encode};
 
     for (gsize i = 0; i < G_N_ELEMENTS(tapes); i++)
         if (tapes[i])

@@ -53,6 +53,7 @@ struct denoiser {
     unsigned plan; /* grows with each denoiser_begin() */
     int compiled;
     float *input, *output; /* room for DENOISE_TEXTS_MAX + 1 latents */
+    float *extra;          /* [H, W, E], or NULL */
 };
 
 static void runner_free(gpointer data)
@@ -88,12 +89,20 @@ void denoiser_destroy(struct denoiser *d)
     g_array_unref(d->times);
     g_free(d->input);
     g_free(d->output);
+    g_free(d->extra);
     g_free(d);
 }
 
-void denoiser_begin(struct denoiser *d, int height, int width, const struct sched_plan *plan)
+int denoiser_channels(const struct denoiser *d)
+{
+    return MIN(d->unet->config.in_channels, d->unet->config.out_channels);
+}
+
+void denoiser_begin(struct denoiser *d, int height, int width, const struct sched_plan *plan,
+                    const float *extra)
 {
     const struct unet_config *config = &d->unet->config;
+    size_t more = (size_t)height * width * (config->in_channels - denoiser_channels(d));
     GArray *times = g_array_sized_new(FALSE, FALSE, sizeof(double), (guint)plan->n_rows);
 
     for (int i = 0; i < plan->n_rows; i++)
@@ -103,6 +112,8 @@ void denoiser_begin(struct denoiser *d, int height, int width, const struct sche
         d->plan++;
     g_array_unref(d->times);
     d->times = times;
+    g_free(d->extra);
+    d->extra = extra && more ? g_memdup2(extra, more * sizeof *extra) : NULL;
     if (height != d->height || width != d->width) {
         size_t n = (size_t)(DENOISE_TEXTS_MAX + 1) * height * width;
 
@@ -263,6 +274,21 @@ static bool prepare(struct denoiser *d, struct runner *r, struct conditioning **
     return true;
 }
 
+/* [H, W, C] and the extra channels, to [H, W, in_channels]. */
+static void write_latent(const struct denoiser *d, const float *input, float *to)
+{
+    size_t cells = (size_t)d->height * d->width, in = (size_t)d->unet->config.in_channels;
+    size_t c = (size_t)denoiser_channels(d), more = in - c;
+
+    for (size_t i = 0; i < cells; i++) {
+        memcpy(to + i * in, input + i * c, c * sizeof *to);
+        if (more && d->extra)
+            memcpy(to + i * in + c, d->extra + i * more, more * sizeof *to);
+        else if (more)
+            memset(to + i * in + c, 0, more * sizeof *to);
+    }
+}
+
 /* Runs texts of one length; answers[b] gets the first C of each cell's channels. */
 static bool run_group(struct denoiser *d, int row, const float *input, struct conditioning **texts,
                       int n, double cfg, float **answers, const int *cancel, GError **error)
@@ -270,12 +296,13 @@ static bool run_group(struct denoiser *d, int row, const float *input, struct co
     struct runner *r = find_runner(d, n, texts[0], cancel, error);
     size_t cells = (size_t)d->height * d->width;
     int in = d->unet->config.in_channels, out = d->unet->config.out_channels;
+    int c = denoiser_channels(d);
     int32_t rows[DENOISE_TEXTS_MAX + 1];
 
     if (!r || !prepare(d, r, texts, cfg, cancel, error))
         return false;
     for (int b = 0; b < n; b++) {
-        memcpy(d->input + b * cells * in, input, cells * in * sizeof *input);
+        write_latent(d, input, d->input + b * cells * in);
         rows[b] = b * r->rows + row;
     }
     tape_write(r->step, "latent", d->input);
@@ -285,8 +312,8 @@ static bool run_group(struct denoiser *d, int row, const float *input, struct co
     tape_read(r->step, "out", d->output);
     for (int b = 0; b < n; b++)
         for (size_t i = 0; i < cells; i++) /* a model that predicts its variance too has 2 C */
-            memcpy(answers[b] + i * in, d->output + (b * cells + i) * out,
-                   (size_t)in * sizeof *input);
+            memcpy(answers[b] + i * c, d->output + (b * cells + i) * out,
+                   (size_t)c * sizeof *input);
     return true;
 }
 
@@ -300,7 +327,7 @@ static bool needs_uncond(const struct denoiser *d, const struct guidance *g)
 bool denoiser_run(struct denoiser *d, int row, const float *input, const struct guidance *g,
                   float *out, const int *cancel, GError **error)
 {
-    size_t count = (size_t)d->height * d->width * d->unet->config.in_channels;
+    size_t count = (size_t)d->height * d->width * denoiser_channels(d);
     bool guided = needs_uncond(d, g);
     int n = g->n + guided;
     g_autofree float *answers = g_new(float, count *n);

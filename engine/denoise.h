@@ -46,8 +46,15 @@ void denoiser_destroy(struct denoiser *d); /* takes NULL */
 /* Frees the tapes: for when parameters change. */
 void denoiser_forget(struct denoiser *d);
 
-/* Before the first step of a picture: its size in latent cells and its rows. */
-void denoiser_begin(struct denoiser *d, int height, int width, const struct sched_plan *plan);
+/* C: 4, though the U-Net may take more (denoiser_begin()'s extra) and give more (a variance). */
+int denoiser_channels(const struct denoiser *d);
+/*
+ * Before the first step of a picture: its size in latent cells and its rows. `extra` [H, W, E],
+ * E = in_channels - C, stands beside the latent in every call: an inpainting model's mask and
+ * masked picture, the picture that an instruct model edits. NULL when E is 0; copied.
+ */
+void denoiser_begin(struct denoiser *d, int height, int width, const struct sched_plan *plan,
+                    const float *extra);
 /*
  * One call: input [H, W, C] at row `row` of the plan, to out [H, W, C] after guidance. Compiles
  * what is not compiled yet. Fails with a sentence or G_IO_ERROR_CANCELLED.

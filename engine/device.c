@@ -106,6 +106,55 @@ struct backend *device_open(const char *device, const char *precision, int threa
     return open_cpu(precision, threads, error);
 }
 
+struct backend *device_stand_in(const char *device, const char *precision, GError **error)
+{
+    bool cpu = !device || strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0;
+    bool f32 = g_strcmp0(precision, "f32") == 0 ||
+               (cpu && !cpu_has_bf16() && g_strcmp0(precision, "bf16") != 0);
+
+    return cpu_backend_create(f32 ? DTYPE_F32 : DTYPE_BF16, 0, error);
+}
+
+/* "MemAvailable", or 0. */
+static uint64_t available_memory(void)
+{
+    g_autofree char *text = NULL;
+    const char *line;
+
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL) ||
+        !(line = strstr(text, "MemAvailable:")))
+        return 0;
+    return g_ascii_strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
+}
+
+uint64_t device_budget(const char *device, const struct backend *backend)
+{
+    const char *limit = g_getenv("FIGMENT_CPU_MEMORY");
+
+    if (strcmp(backend->class->name, "cpu") == 0)
+        return limit ? g_ascii_strtoull(limit, NULL, 10) : available_memory() + backend->bytes_now;
+#ifdef FIGMENT_HAVE_VULKAN
+    {
+        int best;
+        g_autoptr(GArray) devices = gpus(&best);
+        guint i = device && g_str_has_prefix(device, "vulkan:")
+                      ? (guint)g_ascii_strtoull(device + 7, NULL, 10)
+                      : (guint)MAX(best, 0);
+
+        if (devices && i < devices->len) {
+            const struct vulkan_device_info *info =
+                &g_array_index(devices, struct vulkan_device_info, i);
+
+            /* A software device's heap is not enforced; a desktop needs some of a real one's. */
+            return info->kind == VULKAN_SOFTWARE ? 0 : info->memory / 10 * 9;
+        }
+    }
+#else
+    (void)device;
+#endif
+    return 0;
+}
+
 bool device_was_lost(const GError *error)
 {
 #ifdef FIGMENT_HAVE_VULKAN
@@ -130,6 +179,11 @@ static enum engine_error code_of(const GError *error)
         return ENGINE_ERROR_DEVICE;
 #endif
     return error->domain == WEIGHTS_ERROR ? ENGINE_ERROR_MODEL : ENGINE_ERROR_DEVICE;
+}
+
+bool device_out_of_memory(const GError *error)
+{
+    return code_of(error) == ENGINE_ERROR_MEMORY;
 }
 
 void device_take_error(GError **error, GError *from)

@@ -10,6 +10,14 @@
  * the CPU, 0 = all. Fails with a sentence. */
 struct backend *device_open(const char *device, const char *precision, int threads, GError **error);
 
+/* A back end to plan for, that opens no GPU: the CPU's, in a format of the size that the device
+ * computes in. */
+struct backend *device_stand_in(const char *device, const char *precision, GError **error);
+/* Bytes that networks may take on it, those that they hold already included; 0 = not known. On the
+ * CPU: what is free, or $FIGMENT_CPU_MEMORY. */
+uint64_t device_budget(const char *device, const struct backend *backend);
+/* Too little memory for it; a smaller piece may fit. */
+bool device_out_of_memory(const GError *error);
 /* An error of a tape as one of the engine's (ENGINE_ERROR), by what it is about. Takes `from`. */
 void device_take_error(GError **error, GError *from);
 /* The device was reset: everything on it is gone, but it can be opened again. */

@@ -9,13 +9,14 @@
  *     ...
  *     engine_destroy(engine);
  *
- * Events of one job arrive in the order LOADING? ENCODING (STEP PREVIEW?)* DECODING PICTURE ...
- * DONE, on the engine's thread, and end with exactly one of DONE, FAILED, CANCELLED (a job removed
- * from the queue ends with CANCELLED too). A cancelled or failed job leaves the engine ready;
- * memory of a model is freed when another is loaded.
+ * Events of one job arrive in the order LOADING? ESTIMATE ENCODING (STEP PREVIEW?)* DECODING
+ * PICTURE ... MEASURED DONE, on the engine's thread, and end with exactly one of DONE, FAILED,
+ * CANCELLED (a job removed from the queue ends with CANCELLED too). A cancelled or failed job
+ * leaves the engine ready; memory of a model is freed when another is loaded.
  */
 #pragma once
 
+#include "engine/estimate.h"
 #include "engine/picture.h"
 #include "engine/request.h"
 
@@ -35,6 +36,8 @@ enum engine_error {
 GQuark engine_error_quark(void);
 /* Sets ENGINE_ERROR_INPUT with a sentence; always false, so that a check can return it. */
 bool engine_input_error(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Takes `other` (may be NULL inside) into `error`: one error that says both. */
+void engine_join_errors(GError **error, GError **other);
 /* The exit status of the command line for it: 2 bad input, 3 the machine. */
 int engine_error_exit(const GError *error);
 
@@ -48,6 +51,8 @@ enum event_type {
     EVENT_PICTURE,  /* picture, settings, parameters; path (NULL when not saved) */
     EVENT_TAPE,     /* text: a network printed (request.dump_tape) */
     EVENT_NOTICE,   /* text: something that was asked for and is not in the picture (an add-on) */
+    EVENT_ESTIMATE, /* estimate, text: what the job will take; once, before the prompt is read */
+    EVENT_MEASURED, /* the same with what it took; once, before DONE */
     EVENT_DONE,
     EVENT_FAILED, /* error */
     EVENT_CANCELLED,
@@ -66,6 +71,7 @@ struct event {
     const char *path;
     const struct request *settings; /* with every default filled in; seed is this picture's */
     const char *parameters;         /* the A1111 text that goes into the file */
+    const struct estimate *estimate;
     const GError *error; /* FAILED; PICTURE that could not be saved (ENGINE_ERROR_DISK) */
 };
 

@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <string.h>
+
 G_DEFINE_QUARK(figment - engine - error, engine_error)
 
 int engine_error_exit(const GError *error)
@@ -30,4 +32,29 @@ bool engine_input_error(GError **error, const char *format, ...)
     va_end(arguments);
     g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, text);
     return false;
+}
+
+/* "Can't open “x”: ", which several parts of one model begin with. */
+static size_t common_start(const char *a, const char *b)
+{
+    const char *colon = strstr(a, "”: ");
+    size_t n = colon ? (size_t)(colon - a) + strlen("”: ") : 0;
+
+    return n && strncmp(a, b, n) == 0 ? n : 0;
+}
+
+void engine_join_errors(GError **error, GError **other)
+{
+    if (!*other)
+        return;
+    if (*error) {
+        const char *more = (*other)->message + common_start((*error)->message, (*other)->message);
+        char *both = g_strdup_printf("%s %s", (*error)->message, more);
+
+        g_free((*error)->message);
+        (*error)->message = both;
+        g_clear_error(other);
+    } else {
+        *error = g_steal_pointer(other);
+    }
 }

@@ -40,7 +40,7 @@ float *init_load(const char *path, int width, int height, GError **error)
     float *out;
     size_t n;
 
-    if (!picture_read_png(path, &picture, NULL, error))
+    if (!picture_read(path, &picture, error))
         return NULL;
     n = (size_t)picture.width * picture.height * 3;
     rgb = g_bytes_get_data(picture.rgb, NULL);
@@ -68,4 +68,55 @@ float *init_load(const char *path, int width, int height, GError **error)
     }
     picture_clear(&picture);
     return out;
+}
+
+float *mask_load(const char *path, int width, int height, GError **error)
+{
+    float *picture = init_load(path, width, height, error);
+    size_t n = (size_t)width * height;
+
+    for (size_t i = 0; picture && i < n; i++) {
+        float *p = picture + i * 3;
+
+        picture[i] = (p[0] + p[1] + p[2]) / 3 >= 0 ? 1 : 0;
+    }
+    return picture;
+}
+
+float *mask_cells(const float *mask, int width, int height, int factor)
+{
+    float *cells = g_new0(float, (size_t)width *height);
+
+    for (int y = 0; y < height * factor; y++)
+        for (int x = 0; x < width * factor; x++)
+            if (mask[(size_t)y * width * factor + x] > 0)
+                cells[(size_t)(y / factor) * width + x / factor] = 1;
+    return cells;
+}
+
+/* Along one axis, the mean over 2 * blur + 1 values; beyond the ends the last one counts on. */
+static void blur_line(const float *in, float *out, int n, int stride, int blur)
+{
+    for (int i = 0; i < n; i++) {
+        float sum = 0;
+
+        for (int k = -blur; k <= blur; k++)
+            sum += in[(size_t)CLAMP(i + k, 0, n - 1) * stride];
+        out[(size_t)i * stride] = sum / (float)(2 * blur + 1);
+    }
+}
+
+void mask_put_back(float *picture, const float *first, const float *mask, int width, int height,
+                   int blur)
+{
+    size_t n = (size_t)width * height;
+    g_autofree float *across = g_new(float, n);
+    g_autofree float *soft = g_new(float, n);
+
+    for (int y = 0; y < height; y++)
+        blur_line(mask + (size_t)y * width, across + (size_t)y * width, width, 1, blur);
+    for (int x = 0; x < width; x++)
+        blur_line(across + x, soft + x, height, width, blur);
+    for (size_t i = 0; i < n * 3; i++)
+        picture[i] = first[i] + (picture[i] - first[i]) * soft[i / 3];
 }

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
-#include "engine/save.h"
+#include "engine/facts.h"
+#include "engine/places.h"
 #include "engine/suggest.h"
+#include "weights/model.h"
 
 #define JSON_BYTES_MAX ((goffset)16 << 20)
 #define DEPTH_MAX 3 /* folders below a models folder */
@@ -23,6 +25,10 @@ void model_info_free(struct model_info *info)
     g_free(info->path);
     g_free(info->family);
     g_free(info->problem);
+    g_free(info->kind);
+    g_free(info->precision);
+    g_free(info->sha256);
+    g_free(info->preview);
     g_free(info->defaults.sampler);
     g_free(info->defaults.schedule);
     g_free(info);
@@ -132,21 +138,44 @@ static uint64_t tree_bytes(const char *path, int depth)
     return bytes;
 }
 
-static const char *family_of(const json_t *unet)
+static void take_facts(struct model_info *info, struct facts_cache *cache)
 {
-    switch (member_int(unet, "cross_attention_dim")) {
-    case 768:
-        return "SD 1.x";
-    case 1024:
-        return "SD 2.x";
-    case 2048:
-        return "SDXL";
-    default:
-        return NULL;
-    }
+    struct facts facts;
+
+    facts_of(cache, info->path, &facts);
+    info->family = g_steal_pointer(&facts.family);
+    info->kind = g_steal_pointer(&facts.kind);
+    info->precision = g_steal_pointer(&facts.precision);
+    info->sha256 = g_steal_pointer(&facts.sha256);
+    info->parameters = facts.parameters;
+    info->unet_parameters = facts.unet_parameters;
+    if (!info->problem)
+        info->problem = g_steal_pointer(&facts.problem);
+    if (!info->folder)
+        info->defaults.width = info->defaults.height = facts.side;
+    facts_clear(&facts);
 }
 
-static struct model_info *from_folder(const char *path)
+/* A picture of the same name beside it, as A1111 shows in its lists. */
+static char *preview_of(const struct model_info *info)
+{
+    static const char *const endings[] = {".preview.png", ".png",  ".preview.jpg", ".jpg",
+                                          ".jpeg",        ".webp", ".preview.webp"};
+    const char *dot = info->folder ? NULL : strrchr(info->path, '.');
+    g_autofree char *stem =
+        dot ? g_strndup(info->path, (gsize)(dot - info->path)) : g_strdup(info->path);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(endings); i++) {
+        char *file = g_strconcat(stem, endings[i], NULL);
+
+        if (g_file_test(file, G_FILE_TEST_IS_REGULAR))
+            return file;
+        g_free(file);
+    }
+    return NULL;
+}
+
+static struct model_info *from_folder(const char *path, struct facts_cache *cache)
 {
     struct model_info *info = g_new0(struct model_info, 1);
     json_t *index = read_json(path, "model_index.json"),
@@ -156,18 +185,19 @@ static struct model_info *from_folder(const char *path)
     info->name = g_path_get_basename(path);
     info->folder = true;
     info->bytes = tree_bytes(path, 1);
-    info->family = g_strdup(family_of(unet));
     if (!index)
         info->problem = g_strdup("its model_index.json can't be read");
     else if (!unet)
         info->problem = g_strdup("it has no unet/config.json");
     read_defaults(info, unet);
+    take_facts(info, cache);
+    info->preview = preview_of(info);
     json_decref(index);
     json_decref(unet);
     return info;
 }
 
-static struct model_info *from_file(const char *path)
+static struct model_info *from_file(const char *path, struct facts_cache *cache)
 {
     struct model_info *info = g_new0(struct model_info, 1);
     struct stat st;
@@ -179,6 +209,8 @@ static struct model_info *from_file(const char *path)
         *dot = '\0';
     if (stat(path, &st) == 0)
         info->bytes = (uint64_t)st.st_size;
+    take_facts(info, cache);
+    info->preview = preview_of(info);
     return info;
 }
 
@@ -224,13 +256,47 @@ static bool is_parts_folder(const char *name)
     return false;
 }
 
-static void scan(GPtrArray *list, const char *path, int depth)
+struct scan {
+    GPtrArray *list; /* struct model_info */
+    struct facts_cache *cache;
+};
+
+static bool is_listed(const struct scan *scan, const char *path)
+{
+    for (guint i = 0; i < scan->list->len; i++)
+        if (strcmp(((struct model_info *)scan->list->pdata[i])->path, path) == 0)
+            return true;
+    return false;
+}
+
+static void scan_folder(struct scan *scan, const char *path, int depth);
+
+/* A repository of a Hugging Face cache: a diffusers folder, or single files. */
+static void scan_cached(struct scan *scan, const char *path)
+{
+    g_autofree char *snapshot = model_cache_snapshot(path);
+
+    if (!snapshot)
+        return;
+    if (!is_model_folder(snapshot)) {
+        scan_folder(scan, snapshot, 0);
+    } else if (!is_listed(scan, snapshot)) {
+        struct model_info *info = from_folder(snapshot, scan->cache);
+
+        g_free(info->name);
+        info->name = model_cache_label(path);
+        g_ptr_array_add(scan->list, info);
+    }
+}
+
+static void scan_folder(struct scan *scan, const char *path, int depth)
 {
     g_autoptr(GDir) dir = NULL;
     const char *name;
 
     if (is_model_folder(path)) {
-        g_ptr_array_add(list, from_folder(path));
+        if (!is_listed(scan, path))
+            g_ptr_array_add(scan->list, from_folder(path, scan->cache));
         return;
     }
     if (depth < 0 || !(dir = g_dir_open(path, 0, NULL)))
@@ -241,12 +307,14 @@ static void scan(GPtrArray *list, const char *path, int depth)
         if (name[0] == '.')
             continue;
         if (g_file_test(child, G_FILE_TEST_IS_DIR)) {
-            if (!is_parts_folder(name))
-                scan(list, child, depth - 1);
+            if (g_str_has_prefix(name, "models--"))
+                scan_cached(scan, child);
+            else if (!is_parts_folder(name))
+                scan_folder(scan, child, depth - 1);
         } else if (g_str_has_suffix(name, ".safetensors") &&
                    !g_str_has_suffix(name, ".vae.safetensors") &&
-                   g_file_test(child, G_FILE_TEST_IS_REGULAR)) {
-            g_ptr_array_add(list, from_file(child));
+                   g_file_test(child, G_FILE_TEST_IS_REGULAR) && !is_listed(scan, child)) {
+            g_ptr_array_add(scan->list, from_file(child, scan->cache));
         }
     }
 }
@@ -263,21 +331,24 @@ static int by_name(gconstpointer a, gconstpointer b)
 
 GPtrArray *library_list(char **folders)
 {
-    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)model_info_free);
+    g_autoptr(GPtrArray) checkpoints = places_find(folders, PLACE_CHECKPOINTS);
     g_autofree char *data = library_data_folder(), *own = library_models_folder();
+    struct scan scan = {g_ptr_array_new_with_free_func((GDestroyNotify)model_info_free),
+                        facts_open()};
 
     if (data) {
         g_autofree char *models = g_build_filename(data, "models", NULL);
 
-        scan(list, models, DEPTH_MAX);
-        for (guint i = 0; i < list->len; i++)
-            ((struct model_info *)list->pdata[i])->bundled = true;
+        scan_folder(&scan, models, DEPTH_MAX);
+        for (guint i = 0; i < scan.list->len; i++)
+            ((struct model_info *)scan.list->pdata[i])->bundled = true;
     }
-    scan(list, own, DEPTH_MAX);
-    for (char **folder = folders; folder && *folder; folder++)
-        scan(list, *folder, DEPTH_MAX);
-    g_ptr_array_sort(list, by_name);
-    return list;
+    scan_folder(&scan, own, DEPTH_MAX);
+    for (guint i = 0; i < checkpoints->len; i++)
+        scan_folder(&scan, checkpoints->pdata[i], DEPTH_MAX);
+    facts_close(scan.cache);
+    g_ptr_array_sort(scan.list, by_name);
+    return scan.list;
 }
 
 /* ---- finding ---- */
@@ -285,15 +356,21 @@ GPtrArray *library_list(char **folders)
 static struct model_info *from_path(const char *path, GError **error)
 {
     g_autofree char *absolute = g_canonicalize_filename(path, NULL);
+    g_autofree char *snapshot = model_cache_snapshot(absolute);
+    bool folder = is_model_folder(snapshot ? snapshot : absolute);
+    struct model_info *info = NULL;
 
-    if (is_model_folder(absolute))
-        return from_folder(absolute);
-    if (g_file_test(absolute, G_FILE_TEST_IS_DIR)) {
+    if (folder || !g_file_test(absolute, G_FILE_TEST_IS_DIR)) {
+        struct facts_cache *cache = facts_open();
+
+        info = folder ? from_folder(snapshot ? snapshot : absolute, cache)
+                      : from_file(absolute, cache);
+        facts_close(cache);
+    } else {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
                     "“%s” is no model: the folder has no model_index.json.", path);
-        return NULL;
     }
-    return from_file(absolute);
+    return info;
 }
 
 static void fail_unknown(GPtrArray *list, const char *name, GError **error)
@@ -346,71 +423,25 @@ struct model_info *library_find(char **folders, const char *name, GError **error
 
 /* ---- hashes ---- */
 
-static char *hash_file(const char *path, const int *cancel)
-{
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    g_autofree guint8 *buffer = g_malloc(1 << 20);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n;
-
-    if (fd < 0)
-        return NULL;
-    while ((n = read(fd, buffer, 1 << 20)) > 0 || (n < 0 && errno == EINTR)) {
-        if (n > 0)
-            g_checksum_update(sum, buffer, n);
-        if (cancel && g_atomic_int_get(cancel)) {
-            n = -1;
-            break;
-        }
-    }
-    close(fd);
-    return n < 0 ? NULL : g_strndup(g_checksum_get_string(sum), HASH_DIGITS);
-}
-
-/* The file whose hash names the model. */
-static char *hashed_file(const char *path)
-{
-    static const char *const names[] = {
-        "unet/diffusion_pytorch_model.safetensors",
-        "unet/diffusion_pytorch_model.fp16.safetensors",
-    };
-
-    if (!g_file_test(path, G_FILE_TEST_IS_DIR))
-        return g_strdup(path);
-    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-        char *file = g_build_filename(path, names[i], NULL);
-
-        if (g_file_test(file, G_FILE_TEST_IS_REGULAR))
-            return file;
-        g_free(file);
-    }
-    return NULL;
-}
-
 char *library_hash(const char *path, bool cached_only, const int *cancel)
 {
-    g_autofree char *file = hashed_file(path), *cache = NULL, *folder = NULL, *group = NULL;
-    g_autoptr(GKeyFile) keys = g_key_file_new();
-    g_autofree char *text = NULL, *hash = NULL;
-    struct stat st;
-    gsize length;
+    char *hash = facts_sha256(path, cached_only, cancel);
 
-    if (!file || stat(file, &st) != 0 || !S_ISREG(st.st_mode))
-        return NULL;
-    folder = g_build_filename(g_get_user_cache_dir(), "figment", NULL);
-    cache = g_build_filename(folder, "hashes.ini", NULL);
-    group = g_strdup_printf("%ju.%ju.%jd.%ld.%jd", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
-                            (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (intmax_t)st.st_size);
-    g_key_file_load_from_file(keys, cache, G_KEY_FILE_NONE, NULL);
-    hash = g_key_file_get_string(keys, group, "sha256", NULL);
-    if (hash || cached_only || !(hash = hash_file(file, cancel)))
-        return g_steal_pointer(&hash);
-    g_key_file_set_string(keys, group, "sha256", hash);
-    text = g_key_file_to_data(keys, &length, NULL);
-    if (g_mkdir_with_parents(folder, 0700) == 0) {
-        g_autoptr(GBytes) bytes = g_bytes_new(text, length);
+    if (hash)
+        hash[HASH_DIGITS] = '\0';
+    return hash;
+}
 
-        save_bytes(cache, bytes, true, NULL); /* a cache: the next run computes it again */
-    }
-    return g_steal_pointer(&hash);
+/* ---- memory ---- */
+
+#define WORK_BYTES ((uint64_t)600 << 20)       /* at 512 x 512, the program itself included */
+#define WORK_BYTES_SDXL ((uint64_t)1700 << 20) /* at 1024 x 1024 */
+
+uint64_t library_needs(const struct model_info *info)
+{
+    bool large = info->family && g_str_has_prefix(info->family, "SDXL");
+
+    return info->unet_parameters
+               ? info->unet_parameters * 2 + (large ? WORK_BYTES_SDXL : WORK_BYTES)
+               : 0;
 }

@@ -1,7 +1,8 @@
 /*
  * The models on this machine: the bundled one, the models folder ($XDG_DATA_HOME/figment/models),
- * and folders the user named (A1111's and ComfyUI's layouts are opened in place). A model is a
- * diffusers folder (model_index.json) or a single .safetensors file. Listing reads headers only.
+ * and folders of other programs where they usually are or the user named them (engine/places.h;
+ * they are used in place, Hugging Face's cache among them). A model is a diffusers folder
+ * (model_index.json) or a single .safetensors file. Listing reads headers, once (engine/facts.h).
  * No thread of its own; a list is the caller's.
  */
 #pragma once
@@ -21,8 +22,13 @@ struct model_info {
     char *path; /* absolute */
     bool folder;
     bool bundled;
-    char *family;   /* "SD 1.x", "SD 2.x", "SDXL", "starter"; NULL = not known */
-    char *problem;  /* why it cannot be used, or NULL */
+    char *family;    /* "SD 1.x", "SD 2.x", "SDXL", "SDXL refiner"; NULL = another */
+    char *kind;      /* "inpainting", "instruct", "v-prediction"; NULL = an ordinary one */
+    char *precision; /* of the file: "f16" */
+    char *problem;   /* why it cannot be used, or NULL */
+    char *preview;   /* path of a picture beside it, or NULL */
+    char *sha256;    /* NULL = not computed yet: library_hash(), hash.h */
+    uint64_t parameters, unet_parameters;
     uint64_t bytes; /* on disk */
     struct model_defaults defaults;
 };
@@ -47,7 +53,11 @@ char *library_models_folder(void);
 /* $(xdg-user-dir PICTURES)/Figment. g_free(). */
 char *library_pictures_folder(void);
 
+/* Bytes of memory that a picture of the model's own size takes in a 16-bit format, about; 0 = not
+ * known. estimate.h knows it well. */
+uint64_t library_needs(const struct model_info *info);
+
 /* First 10 hex digits of the sha256 of a file (A1111's model hash), kept in the cache folder by
- * path, size and time; NULL when `cached_only` and not there yet, or unreadable. For a folder: of
+ * inode, size and time; NULL when `cached_only` and not there yet, or unreadable. For a folder: of
  * its U-Net's file. `cancel` (may be NULL) is read as it goes. g_free(). */
 char *library_hash(const char *path, bool cached_only, const int *cancel);

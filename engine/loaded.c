@@ -26,47 +26,129 @@ static void read_preview(struct preview *preview, const char *path)
 
 static bool check(const struct loaded *l, GError **error)
 {
-    int channels = l->unet.config.in_channels;
+    int in = l->unet.config.in_channels, channels = l->vae.config.latent_channels;
 
-    if (channels == l->vae.config.latent_channels && channels == PREVIEW_CHANNELS)
+    if (channels == PREVIEW_CHANNELS &&
+        (in == channels || in == 2 * channels + 1 || in == 2 * channels))
         return true;
     g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                "“%s” can't be used: its U-Net takes %d channels and its latents have %d%s.",
-                l->model->label, channels, l->vae.config.latent_channels,
-                channels == 9   ? " (it is an inpainting model)"
-                : channels == 8 ? " (it edits pictures by instruction)"
-                                : "");
+                "“%s” can't be used: its U-Net takes %d channels and its latents have %d.",
+                l->model->label, in, channels);
     return false;
 }
 
-static bool bind(struct loaded *l, struct backend *backend, struct inversions *inversions,
-                 GPtrArray *notices, GError **error)
-{
-    struct model *m = l->model;
+/* ---- a separate autoencoder ---- */
 
-    if (!m->weights[MODEL_UNET] || !m->weights[MODEL_VAE]) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no %s.", m->label,
-                    m->weights[MODEL_UNET] ? "autoencoder (vae)" : "U-Net");
+static double own_scaling(const struct model *m)
+{
+    json_t *own = json_object_get(m->config[MODEL_VAE], "scaling_factor");
+
+    if (json_is_number(own))
+        return json_number_value(own);
+    return m->family == MODEL_SDXL || m->family == MODEL_SDXL_REFINER ? 0.13025 : 0.18215;
+}
+
+/* In place of the model's, whose scale and groups it takes over: the file does not say. */
+static bool replace_vae(struct model *m, const char *path, GError **error)
+{
+    json_t *config = NULL, *groups;
+    struct weights *weights = model_open_vae(path, &config, error);
+
+    if (!weights) {
+        json_decref(config);
         return false;
     }
-    if (!unet_init(&l->unet, m->weights[MODEL_UNET], m->config[MODEL_UNET], error) ||
-        !vae_init(&l->vae, m->weights[MODEL_VAE], m->config[MODEL_VAE], error) ||
-        !check(l, error) ||
-        !(l->text = text_encoder_create(backend, m, inversions, notices, error)))
+    json_object_set_new(config, "scaling_factor", json_real(own_scaling(m)));
+    if ((groups = json_object_get(m->config[MODEL_VAE], "norm_num_groups")))
+        json_object_set(config, "norm_num_groups", groups);
+    weights_destroy(m->weights[MODEL_VAE]);
+    json_decref(m->config[MODEL_VAE]);
+    m->weights[MODEL_VAE] = weights;
+    m->config[MODEL_VAE] = config;
+    return true;
+}
+
+/* Something that makes previews better: without it there is the linear map. */
+static void open_tiny(struct loaded *l, const char *path, GPtrArray *notices)
+{
+    g_autoptr(GError) problem = NULL;
+
+    l->tiny_weights = weights_open(path, &problem);
+    if (l->tiny_weights && tiny_init(&l->tiny, l->tiny_weights, &problem) &&
+        l->tiny.latent_channels == PREVIEW_CHANNELS)
+        return;
+    tiny_finish(&l->tiny);
+    g_clear_pointer(&l->tiny_weights, weights_destroy);
+    if (notices)
+        g_ptr_array_add(notices, g_strdup_printf("The small decoder for previews was not used: %s",
+                                                 problem ? problem->message : path));
+}
+
+/* ---- all parts ---- */
+
+static bool has_parts(const struct model *m, GError **error)
+{
+    if (m->weights[MODEL_UNET] && m->weights[MODEL_VAE])
+        return true;
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no %s.%s", m->label,
+                m->weights[MODEL_UNET] ? "autoencoder (vae)" : "U-Net",
+                m->weights[MODEL_UNET] ? " Choose one in a file of its own (--vae)." : "");
+    return false;
+}
+
+static void tell_unused(const struct model *m, GPtrArray *notices)
+{
+    for (int i = 0; i < MODEL_PARTS; i++) {
+        char *sentence = m->weights[i] ? weights_unused_sentence(m->weights[i]) : NULL;
+
+        if (sentence && notices)
+            g_ptr_array_add(notices, sentence);
+        else
+            g_free(sentence);
+    }
+}
+
+/* What is wrong with any part is told at once. */
+static bool bind(struct loaded *l, struct backend *backend, const struct loaded_options *o,
+                 GError **error)
+{
+    struct model *m = l->model;
+    GError *problem = NULL, *other = NULL;
+
+    if (!has_parts(m, error))
         return false;
+    unet_init(&l->unet, m->weights[MODEL_UNET], m->config[MODEL_UNET], &problem);
+    vae_init(&l->vae, m->weights[MODEL_VAE], m->config[MODEL_VAE], &other);
+    engine_join_errors(&problem, &other);
+    l->text = text_encoder_create(backend, m, o->inversions, o->notices, &other);
+    engine_join_errors(&problem, &other);
+    if (problem) {
+        g_propagate_error(error, problem);
+        return false;
+    }
+    if (!check(l, error))
+        return false;
+    tell_unused(m, o->notices);
     l->denoiser = denoiser_create(backend, &l->unet);
-    l->decoder = decoder_create(backend, &l->vae);
+    l->decoder = decoder_create(backend, &l->vae, l->tiny_weights ? &l->tiny : NULL, o->notices);
     return true;
 }
 
 struct loaded *loaded_create(struct backend *backend, const struct model_info *info,
-                             struct inversions *inversions, GPtrArray *notices, GError **error)
+                             const struct loaded_options *options, GError **error)
 {
     struct loaded *l = g_new0(struct loaded, 1);
 
     l->path = g_strdup(info->path);
+    l->vae_path = g_strdup(options->vae);
     l->model = model_open(info->path, error);
-    if (!l->model || !bind(l, backend, inversions, notices, error)) {
+    if (!l->model || (options->vae && !replace_vae(l->model, options->vae, error))) {
+        loaded_destroy(l);
+        return NULL;
+    }
+    if (options->taesd)
+        open_tiny(l, options->taesd, options->notices);
+    if (!bind(l, backend, options, error)) {
         loaded_destroy(l);
         return NULL;
     }
@@ -125,9 +207,12 @@ void loaded_destroy(struct loaded *l)
     denoiser_destroy(l->denoiser);
     decoder_destroy(l->decoder);
     text_encoder_destroy(l->text);
+    tiny_finish(&l->tiny);
     vae_finish(&l->vae);
     unet_finish(&l->unet);
+    weights_destroy(l->tiny_weights);
     model_close(l->model);
+    g_free(l->vae_path);
     g_free(l->path);
     g_free(l);
 }

@@ -12,19 +12,29 @@
 
 struct loaded {
     char *path;
+    char *vae_path; /* of an autoencoder in a file of its own, or NULL */
     struct model *model;
     struct unet unet;
     struct vae vae;
+    struct weights *tiny_weights; /* TAESD, or NULL */
+    struct tiny tiny;
     struct text_encoder *text;
     struct denoiser *denoiser;
     struct decoder *decoder;
     struct preview preview;
 };
 
-/* Reads headers and configurations, binds all parameters. `inversions` (NULL: none) must outlive
- * it; see text.h for `notices`. Fails with a sentence. */
+struct loaded_options {
+    const char *vae;   /* path of a separate autoencoder, or NULL; a TAESD file will do */
+    const char *taesd; /* path of TAESD's decoder, or NULL */
+    struct inversions *inversions; /* NULL: none; must outlive it */
+    GPtrArray *notices;            /* what the user should know; it keeps a reference */
+};
+
+/* Reads headers and configurations, binds all parameters. Fails with a sentence that names what is
+ * missing or of another shape in all networks. */
 struct loaded *loaded_create(struct backend *backend, const struct model_info *info,
-                             struct inversions *inversions, GPtrArray *notices, GError **error);
+                             const struct loaded_options *options, GError **error);
 /* After parameters changed: tapes of the U-Net and the text encoders are compiled again. */
 void loaded_forget_tapes(struct loaded *l);
 /* Makes a preview's matrix for a model of no known family, from one small decoded latent. False

@@ -56,6 +56,16 @@ void metadata_add_take(struct metadata *m, const char *key, char *value)
 
 /* ---- writing ---- */
 
+static const char *const emphases[] = {
+    [EMPHASIS_ORIGINAL] = "Original", [EMPHASIS_NO_NORM] = "No norm", [EMPHASIS_COMFY] = "ComfyUI",
+    [EMPHASIS_IGNORE] = "Ignore",     [EMPHASIS_NONE] = "None",
+};
+
+const char *metadata_emphasis(enum emphasis emphasis)
+{
+    return emphases[emphasis];
+}
+
 char *metadata_number(double value)
 {
     char text[G_ASCII_DTOSTR_BUF_SIZE];
@@ -129,6 +139,8 @@ char *metadata_write(const struct request *s, const struct metadata_model *model
     append_pair(out, "Size", text);
     append_pair(out, "Model hash", model ? model->hash : NULL);
     append_pair(out, "Model", model ? model->name : NULL);
+    append_pair(out, "VAE hash", model ? model->vae_hash : NULL);
+    append_pair(out, "VAE", model ? model->vae : NULL);
     if (s->variation_strength > 0) {
         g_snprintf(text, sizeof text, "%" G_GUINT64_FORMAT, s->variation_seed);
         append_pair(out, "Variation seed", text);
@@ -140,8 +152,14 @@ char *metadata_write(const struct request *s, const struct metadata_model *model
         append_number(out, "Clip skip", s->clip_skip);
     if (s->rng == RNG_CPU)
         append_pair(out, "RNG", "CPU");
+    if (s->mask_path)
+        append_number(out, "Mask blur", 4);
     if (s->fixed_eta)
         append_number(out, "Eta", s->eta);
+    if (s->emphasis != EMPHASIS_ORIGINAL && s->prompt && strpbrk(s->prompt, "(["))
+        append_pair(out, "Emphasis", metadata_emphasis(s->emphasis));
+    if (s->taesd)
+        append_pair(out, "VAE Decoder", "TAESD");
     append_pair(out, "Version", "Figment " FIGMENT_VERSION);
     g_string_truncate(out, out->len - 2);
     return g_strstrip(g_string_free(out, FALSE));
@@ -292,6 +310,7 @@ static void parse_settings(struct metadata *m, const char *line)
 
 struct metadata *metadata_parse(const char *text)
 {
+    static const char *const origins[] = {"Figment", "stable-diffusion.cpp", "Fooocus"};
     struct metadata *m = metadata_new("A1111");
     g_autofree char *whole = g_utf8_validate(text, -1, NULL) ? strip_copy(text, strlen(text))
                                                              : g_utf8_make_valid(text, -1);
@@ -317,10 +336,11 @@ struct metadata *metadata_parse(const char *text)
     g_free(m->negative);
     m->prompt = g_string_free(prompt, FALSE);
     m->negative = g_string_free(negative, FALSE);
-    if (metadata_get(m, "Version") && g_str_has_prefix(metadata_get(m, "Version"), "Figment")) {
-        g_free(m->origin);
-        m->origin = g_strdup("Figment");
-    }
+    for (gsize i = 0; metadata_get(m, "Version") && i < G_N_ELEMENTS(origins); i++)
+        if (g_str_has_prefix(metadata_get(m, "Version"), origins[i])) {
+            g_free(m->origin);
+            m->origin = g_strdup(origins[i]);
+        }
     return m;
 }
 
@@ -339,7 +359,7 @@ struct metadata *metadata_read(const char *path, GError **error)
     if (size >= 2 && data[0] == 0xff && data[1] == 0xd8) {
         g_autofree char *comment = picture_read_jpeg_comment(path, error);
 
-        return comment ? metadata_parse(comment) : NULL;
+        return comment ? metadata_from_comment(comment) : NULL;
     }
     if (!picture_decode_png(bytes, name, NULL, &texts, error))
         return NULL;
@@ -447,23 +467,53 @@ static void take_size(const struct taking *t)
     t->request->height = h;
 }
 
+/* A name to be looked up, never a path. */
+static void take_vae(const struct taking *t)
+{
+    const char *name = metadata_get(t->m, "VAE");
+
+    if (!name)
+        return;
+    if (strpbrk(name, "/\\")) {
+        say(t->notices, "VAE is no file name and was left out.");
+        return;
+    }
+    take_string(t, "VAE", &t->request->vae);
+}
+
+static void take_emphasis(const struct taking *t)
+{
+    const char *name = metadata_get(t->m, "Emphasis"), *decoder = metadata_get(t->m, "VAE Decoder");
+
+    /* ComfyUI's pictures follow its own grammar. */
+    t->request->emphasis =
+        strcmp(t->m->origin, "ComfyUI") == 0 ? EMPHASIS_COMFY : EMPHASIS_ORIGINAL;
+    for (gsize i = 0; name && i < G_N_ELEMENTS(emphases); i++)
+        if (g_ascii_strcasecmp(name, emphases[i]) == 0)
+            t->request->emphasis = (enum emphasis)i;
+    if (name)
+        say(t->changes, "Emphasis: %s", emphases[t->request->emphasis]);
+    t->request->taesd = g_strcmp0(decoder, "TAESD") == 0;
+}
+
+/* A1111 draws on the GPU unless it says otherwise, stable-diffusion.cpp in the same way ("cuda");
+ * ComfyUI, InvokeAI and diffusers draw on the CPU. */
+static bool takes_gpu_noise(const struct metadata *m)
+{
+    const char *rng = metadata_get(m, "RNG");
+
+    if (strcmp(m->origin, "A1111") == 0)
+        return g_strcmp0(rng, "CPU") != 0;
+    if (strcmp(m->origin, "Figment") == 0)
+        return !rng || strcmp(rng, "CPU") != 0;
+    return strcmp(m->origin, "stable-diffusion.cpp") == 0 && g_strcmp0(rng, "cpu") != 0;
+}
+
 /* What these settings did to the picture cannot be repeated. */
 static const char *const not_honoured[] = {
-    "Hires upscale",
-    "Hires resize",
-    "Hires steps",
-    "Hires upscaler",
-    "Face restoration",
-    "Lora hashes",
-    "TI hashes",
-    "Tiling",
-    "Refiner",
-    "Seed resize from",
-    "ENSD",
-    "Token merging ratio",
-    "NGMS",
-    "VAE",
-    "Mask blur",
+    "Hires upscale", "Hires resize",        "Hires steps", "Hires upscaler", "Face restoration",
+    "Lora hashes",   "TI hashes",           "Tiling",      "Refiner",        "Seed resize from",
+    "ENSD",          "Token merging ratio", "NGMS",        "Mask blur",      "Styles",
 };
 
 void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *changes,
@@ -488,6 +538,8 @@ void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *chan
     take_size(&t);
     metadata_take_sampler(m, r, changes, notices);
     take_string(&t, "Model", &r->model);
+    take_vae(&t);
+    take_emphasis(&t);
     if (take_number(&t, "Clip skip", 1, 12, &value))
         r->clip_skip = (int)value;
     if (take_number(&t, "Eta", 0, 1, &value)) {
@@ -499,11 +551,7 @@ void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *chan
         r->variation_strength = value;
     if (take_number(&t, "Denoising strength", 0, 1, &value))
         r->strength = value;
-    /* A1111 draws on the GPU unless it says otherwise; ComfyUI, InvokeAI and diffusers on the CPU.
-     */
-    r->rng = g_strcmp0(metadata_get(m, "RNG"), "CPU") == 0 || strcmp(m->origin, "A1111") != 0
-                 ? RNG_CPU
-                 : RNG_GPU;
+    r->rng = takes_gpu_noise(m) ? RNG_GPU : RNG_CPU;
     for (gsize i = 0; i < G_N_ELEMENTS(not_honoured); i++)
         if (metadata_get(m, not_honoured[i]))
             say(notices, "%s (%s) is not done here; the picture will differ.", not_honoured[i],

@@ -22,7 +22,11 @@ const char *metadata_get(const struct metadata *metadata, const char *key);
 struct metadata_model {
     const char *name; /* file stem */
     const char *hash; /* first 10 hex digits of the sha256, or NULL when not known */
+    const char *vae;  /* file name of a separate autoencoder, or NULL */
+    const char *vae_hash;
 };
+/* A1111's name of it: "No norm". ComfyUI's way, which A1111 does not have, is "ComfyUI". */
+const char *metadata_emphasis(enum emphasis emphasis);
 /* The text A1111 would write for this picture; `settings` with every default filled in. g_free().
  */
 char *metadata_write(const struct request *settings, const struct metadata_model *model);

@@ -1,14 +1,14 @@
 /*
- * Settings that other programs leave in a PNG: ComfyUI's `prompt` graph, InvokeAI's
- * `invokeai_metadata`, Fooocus' `parameters` with `fooocus_scheme`, NovelAI's `Comment`,
- * stable-diffusion.cpp's `SDCPP`. Best effort: what is found is taken, the rest left.
+ * Settings that other programs leave in a PNG as JSON: InvokeAI's `invokeai_metadata` (and
+ * `sd-metadata` before it), Fooocus' `parameters` with `fooocus_scheme`, NovelAI's `Comment`;
+ * ComfyUI's graphs are read in metadata_comfy.c. stable-diffusion.cpp writes A1111's text. Keys
+ * become A1111's; what has no such key is left.
  */
 #include "engine/metadata_private.h"
 
 #include <string.h>
 
 #define DEPTH_MAX 64
-#define LINKS_MAX 32 /* a graph's links followed at most; a crafted one may be a ring */
 
 /* jansson's own limit is 2048; a depth check on the text keeps to ours. */
 static json_t *parse(const char *text)
@@ -45,7 +45,7 @@ static char *scalar(const json_t *value)
     return NULL;
 }
 
-static void take(struct metadata *m, const char *key, const json_t *value)
+void metadata_take_json(struct metadata *m, const char *key, const json_t *value)
 {
     char *text = scalar(value);
 
@@ -53,7 +53,7 @@ static void take(struct metadata *m, const char *key, const json_t *value)
         metadata_add_take(m, key, text);
 }
 
-static void take_text(char **field, const json_t *value)
+void metadata_take_text(char **field, const json_t *value)
 {
     if (json_is_string(value)) {
         g_free(*field);
@@ -61,7 +61,7 @@ static void take_text(char **field, const json_t *value)
     }
 }
 
-static void take_size(struct metadata *m, const json_t *width, const json_t *height)
+void metadata_take_size(struct metadata *m, const json_t *width, const json_t *height)
 {
     if (json_is_integer(width) && json_is_integer(height))
         metadata_add_take(m, "Size",
@@ -70,7 +70,7 @@ static void take_size(struct metadata *m, const json_t *width, const json_t *hei
 }
 
 /* File name without folder and ending: what the library calls a model. */
-static void take_model(struct metadata *m, const json_t *value)
+void metadata_take_model(struct metadata *m, const char *key, const json_t *value)
 {
     g_autofree char *name = scalar(value);
     char *stem, *dot;
@@ -81,138 +81,145 @@ static void take_model(struct metadata *m, const json_t *value)
     stem = strrchr(stem, '\\') ? strrchr(stem, '\\') + 1 : stem;
     if ((dot = strrchr(stem, '.')) && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".ckpt")))
         *dot = '\0';
-    metadata_add_take(m, "Model", g_strdup(stem));
+    metadata_add_take(m, key, g_strdup(stem));
 }
 
-/* ---- ComfyUI: a graph of nodes {"class_type", "inputs"}; a link is ["node id", slot] ---- */
-
-static const json_t *follow(const json_t *graph, const json_t *link)
+void metadata_add_lora(struct metadata *m, const json_t *name, const json_t *weight)
 {
-    return json_is_array(link)
-               ? json_object_get(graph, json_string_value(json_array_get(link, 0)) ?: "")
-               : NULL;
-}
+    g_autofree char *file = scalar(name), *text = scalar(weight), *prompt = m->prompt;
+    char *stem, *dot;
 
-static const json_t *input(const json_t *node, const char *name)
-{
-    return json_object_get(json_object_get(node, "inputs"), name);
-}
-
-/* The value of the first of these inputs that is text. */
-static const json_t *text_input(const json_t *node, const char *const *names)
-{
-    for (; *names; names++)
-        if (json_is_string(input(node, *names)))
-            return input(node, *names);
-    return NULL;
-}
-
-/*
- * Walks up from a link, by the inputs in `via`, until a node has one of the inputs `names` as text,
- * or as a link to a node that holds text.
- */
-static const json_t *find_up(const json_t *graph, const json_t *link, const char *const *names,
-                             const char *const *via)
-{
-    static const char *const held[] = {"text", "string", "value", NULL};
-
-    for (int i = 0; i < LINKS_MAX; i++) {
-        const json_t *node = follow(graph, link), *found;
-
-        if (!node)
-            return NULL;
-        if ((found = text_input(node, names)))
-            return found;
-        for (const char *const *name = names; *name; name++)
-            if ((found = text_input(follow(graph, input(node, *name)), held)))
-                return found;
-        link = NULL;
-        for (const char *const *name = via; *name && !link; name++)
-            link = input(node, *name);
+    if (!file) {
+        m->prompt = g_steal_pointer(&prompt);
+        return;
     }
-    return NULL;
-}
-
-static struct metadata *from_comfy(const json_t *graph)
-{
-    static const char *const text[] = {"text", "text_g", "text_l", NULL};
-    static const char *const text_via[] = {"conditioning", "conditioning_1", "positive", NULL};
-    static const char *const model[] = {"ckpt_name", "unet_name", NULL};
-    static const char *const model_via[] = {"model", NULL};
-    const json_t *sampler = NULL, *latent;
-    struct metadata *m;
-    json_t *node;
-    const char *id;
-
-    json_object_foreach((json_t *)graph, id, node)
-    {
-        const char *type = json_string_value(json_object_get(node, "class_type"));
-
-        if (type && strstr(type, "KSampler") && (!sampler || !strcmp(type, "KSampler")))
-            sampler = node;
-    }
-    if (!sampler)
-        return NULL;
-    m = metadata_new("ComfyUI");
-    take(m, "Steps", input(sampler, "steps"));
-    take(m, "Sampler", input(sampler, "sampler_name"));
-    take(m, "Schedule type", input(sampler, "scheduler"));
-    take(m, "CFG scale", input(sampler, "cfg"));
-    take(m, "Seed", input(sampler, "seed") ? input(sampler, "seed") : input(sampler, "noise_seed"));
-    take_text(&m->prompt, find_up(graph, input(sampler, "positive"), text, text_via));
-    take_text(&m->negative, find_up(graph, input(sampler, "negative"), text, text_via));
-    latent = follow(graph, input(sampler, "latent_image"));
-    take_size(m, input(latent, "width"), input(latent, "height"));
-    take_model(m, find_up(graph, input(sampler, "model"), model, model_via));
-    return m;
+    stem = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
+    stem = strrchr(stem, '\\') ? strrchr(stem, '\\') + 1 : stem;
+    if ((dot = strrchr(stem, '.')) && !strcmp(dot, ".safetensors"))
+        *dot = '\0';
+    m->prompt =
+        g_strdup_printf("%s%s<lora:%s:%s>", prompt, *prompt ? " " : "", stem, text ? text : "1");
 }
 
 /* ---- the flat ones ---- */
 
 struct flat {
     const char *origin, *prompt, *negative, *steps, *cfg, *seed, *sampler, *schedule, *width,
-        *height, *model;
+        *height, *model, *hash, *vae;
 };
 
 static const struct flat invoke = {
     "InvokeAI", "positive_prompt", "negative_prompt", "steps", "cfg_scale", "seed", "scheduler",
-    NULL,       "width",           "height",          "model"};
+    NULL,       "width",           "height",          "model", NULL,        NULL};
 static const struct flat fooocus = {"Fooocus", "prompt",         "negative_prompt",
                                     "steps",   "guidance_scale", "seed",
                                     "sampler", "scheduler",      NULL,
-                                    NULL,      "base_model"};
+                                    NULL,      "base_model",     "base_model_hash",
+                                    "vae"};
 static const struct flat novelai = {"NovelAI", "prompt",         "uc",    "steps",  "scale", "seed",
-                                    "sampler", "noise_schedule", "width", "height", NULL};
+                                    "sampler", "noise_schedule", "width", "height", NULL,    NULL,
+                                    NULL};
+static const struct flat invoke_old = {
+    "InvokeAI", "prompt", "negative_prompt", "steps", "cfg_scale", "seed", "sampler",
+    NULL,       "width",  "height",          NULL,    NULL,        NULL};
 
 static const json_t *member(const json_t *object, const char *name)
 {
     return name ? json_object_get(object, name) : NULL;
 }
 
+/* A name, or an object that has one. */
+static const json_t *named(const json_t *value)
+{
+    static const char *const keys[] = {"name", "model_name", "lora_name", NULL};
+
+    for (const char *const *key = keys; json_is_object(value) && *key; key++)
+        if (json_is_string(json_object_get(value, *key)))
+            return json_object_get(value, *key);
+    return value;
+}
+
+/* InvokeAI: {"model" or "lora": {...}, "weight"}; Fooocus: [file, weight, hash]. */
+static void take_loras(struct metadata *m, const json_t *loras)
+{
+    for (size_t i = 0; i < MIN(json_array_size(loras), 64); i++) {
+        const json_t *one = json_array_get(loras, i);
+
+        if (json_is_array(one))
+            metadata_add_lora(m, json_array_get(one, 0), json_array_get(one, 1));
+        else
+            metadata_add_lora(m,
+                              named(json_object_get(one, "model") ? json_object_get(one, "model")
+                                                                  : json_object_get(one, "lora")),
+                              json_object_get(one, "weight"));
+    }
+}
+
+/* NovelAI's "native" is the sampler's own. */
+static void take_schedule(struct metadata *m, const json_t *value)
+{
+    if (g_strcmp0(json_string_value(value), "native") != 0)
+        metadata_take_json(m, "Schedule type", value);
+}
+
 static struct metadata *from_flat(const json_t *object, const struct flat *names)
 {
     struct metadata *m;
-    const json_t *model = member(object, names->model);
     const char *size = json_string_value(json_object_get(object, "resolution"));
+    const json_t *skip = json_object_get(object, "clip_skip");
     int width, height;
 
     if (!json_is_string(member(object, names->prompt)))
         return NULL;
     m = metadata_new(names->origin);
-    take_text(&m->prompt, member(object, names->prompt));
-    take_text(&m->negative, member(object, names->negative));
-    take(m, "Steps", member(object, names->steps));
-    take(m, "Sampler", member(object, names->sampler));
-    take(m, "Schedule type", member(object, names->schedule));
-    take(m, "CFG scale", member(object, names->cfg));
-    take(m, "Seed", member(object, names->seed));
-    take_size(m, member(object, names->width), member(object, names->height));
+    metadata_take_text(&m->prompt, member(object, names->prompt));
+    metadata_take_text(&m->negative, member(object, names->negative));
+    metadata_take_json(m, "Steps", member(object, names->steps));
+    metadata_take_json(m, "Sampler", member(object, names->sampler));
+    take_schedule(m, member(object, names->schedule));
+    metadata_take_json(m, "CFG scale", member(object, names->cfg));
+    metadata_take_json(m, "Seed", member(object, names->seed));
+    metadata_take_size(m, member(object, names->width), member(object, names->height));
     if (size && sscanf(size, "(%6d, %6d)", &width, &height) == 2)
         metadata_add_take(m, "Size", g_strdup_printf("%dx%d", width, height));
-    take_model(m, json_is_object(model)
-                      ? (json_object_get(model, "name") ? json_object_get(model, "name")
-                                                        : json_object_get(model, "model_name"))
-                      : model);
+    metadata_take_json(m, "Model hash", member(object, names->hash));
+    metadata_take_model(m, "Model", named(member(object, names->model)));
+    if (json_is_string(member(object, names->vae)) &&
+        strcmp(json_string_value(member(object, names->vae)), "Default (model)") != 0)
+        metadata_take_model(m, "VAE", member(object, names->vae));
+    /* InvokeAI counts the layers left out, Fooocus as A1111. */
+    if (json_is_integer(skip) && json_integer_value(skip) >= 0)
+        metadata_add_take(
+            m, "Clip skip",
+            g_strdup_printf("%d", (int)MIN(json_integer_value(skip), 12) + (names == &invoke)));
+    metadata_take_json(m, "Styles", json_object_get(object, "styles"));
+    metadata_take_json(m, "Denoising strength", json_object_get(object, "strength"));
+    take_loras(m, json_object_get(object, "loras"));
+    return m;
+}
+
+/* {"image": {...}, "model_weights"}; the prompt is text, or [{"prompt", "weight"}]. */
+static struct metadata *from_invoke_old(const json_t *object)
+{
+    json_t *image = json_copy(json_object_get(object, "image"));
+    json_t *prompt = json_object_get(image, "prompt"), *first = json_array_get(prompt, 0);
+    struct metadata *m;
+
+    if (json_is_object(first))
+        json_object_set(image, "prompt", json_object_get(first, "prompt"));
+    m = json_is_object(image) ? from_flat(image, &invoke_old) : NULL;
+    if (m) {
+        const char *open = strchr(m->prompt, '['), *close = open ? strchr(open, ']') : NULL;
+
+        if (close && !close[1]) { /* "a cat [a dog]": what is in brackets is not wanted */
+            g_free(m->negative);
+            m->negative = g_strndup(open + 1, (gsize)(close - open - 1));
+            m->prompt[open - m->prompt] = '\0';
+            g_strchomp(m->prompt);
+        }
+        metadata_take_model(m, "Model", json_object_get(object, "model_weights"));
+    }
+    json_decref(image);
     return m;
 }
 
@@ -222,7 +229,9 @@ static struct metadata *try_json(const char *text, const struct flat *names)
     struct metadata *m = NULL;
 
     if (json_is_object(object))
-        m = names ? from_flat(object, names) : from_comfy(object);
+        m = names == &invoke_old ? from_invoke_old(object)
+            : names              ? from_flat(object, names)
+                                 : metadata_from_comfy(object);
     json_decref(object);
     return m;
 }
@@ -232,17 +241,26 @@ static const char *find(GHashTable *texts, const char *key)
     return g_hash_table_lookup(texts, key);
 }
 
+struct metadata *metadata_from_comment(const char *text)
+{
+    struct metadata *m = *text == '{' ? try_json(text, &fooocus) : NULL;
+
+    return m ? m : metadata_parse(text);
+}
+
 struct metadata *metadata_from_texts(GHashTable *texts)
 {
     const char *parameters = find(texts, "parameters");
     struct metadata *m = NULL;
 
-    if (parameters && *parameters == '{' && find(texts, "fooocus_scheme"))
+    if (parameters && *parameters == '{')
         m = try_json(parameters, &fooocus);
     if (!m && parameters)
         return metadata_parse(parameters);
     if (!m)
         m = try_json(find(texts, "invokeai_metadata"), &invoke);
+    if (!m)
+        m = try_json(find(texts, "sd-metadata"), &invoke_old);
     if (!m)
         m = try_json(find(texts, "prompt"), NULL);
     if (!m && g_strcmp0(find(texts, "Software"), "NovelAI") == 0)

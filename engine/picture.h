@@ -45,6 +45,8 @@ GBytes *picture_encode_jpeg(const struct picture *picture, int quality, const ch
  */
 bool picture_read_png(const char *path, struct picture *picture, GHashTable **texts,
                       GError **error);
+/* A PNG or a JPEG, by its first bytes; the same limits. */
+bool picture_read(const char *path, struct picture *picture, GError **error);
 /* The same from memory; `name` is for messages. */
 bool picture_decode_png(GBytes *bytes, const char *name, struct picture *picture,
                         GHashTable **texts, GError **error);

@@ -7,24 +7,22 @@
 #include "engine/add_ons.h"
 #include "engine/device.h"
 #include "engine/dump.h"
+#include "engine/estimate_loaded.h"
+#include "engine/hash.h"
 #include "engine/init.h"
 #include "engine/loaded.h"
 #include "engine/npy.h"
+#include "engine/parts.h"
 #include "engine/sample.h"
 #include "engine/save.h"
 #include "engine/schedule.h"
 #include "engine/settings.h"
+#include "engine/style_names.h"
+#include "weights/quote.h"
 
-#define LOST_TRIES 3                          /* of one picture, when its device is reset */
-#define HASH_WAIT_BYTES ((uint64_t)256 << 20) /* a file whose hash is worth waiting for */
-
-/* A1111's model hash, computed beside the first picture. */
-struct hash {
-    char *path;
-    char *value;
-    GThread *thread;
-    int cancel, done;
-};
+#define LOST_TRIES 3    /* of one picture, when its device is reset */
+#define MASK_BLUR 4     /* pixels */
+#define QUICK_SHARE 0.1 /* of a step's time that a preview may take */
 
 struct pipeline {
     char **folders;
@@ -34,7 +32,7 @@ struct pipeline {
     struct loaded *loaded;
     struct add_ons *add_ons;
     GPtrArray *notices; /* char *, not told yet */
-    struct hash hash;
+    struct hash *model_hash, *vae_hash;
 };
 
 /* What belongs to one job. */
@@ -46,58 +44,20 @@ struct job_run {
     struct model_info *info;
     struct prompt_pair *prompts;
     struct sched_plan *plan;
-    float *noise; /* from a file, [B, h, w, C]; NULL */
-    float *init;  /* the latent to start from, or NULL */
+    float *noise;        /* from a file, [B, h, w, C]; NULL */
+    float *init;         /* the latent to start from, or NULL */
+    float *first;        /* its picture, [H, W, 3] */
+    float *mask, *cells; /* where it may change: pixels [H, W], cells [h, w]; or NULL */
+    float *extra;        /* [h, w, E] of an inpainting or instruct model, or NULL */
+    struct estimate estimate;
+    double quick_seconds; /* of a preview by TAESD; 0 = not tried, negative = it failed */
+    gint64 begun;
     struct dump *dump;
     char *folder, *pattern, *exact; /* where pictures go */
     int index;                      /* of the picture */
     gint64 last_step, step_time;    /* microseconds; of all timed steps */
     int steps_timed;
 };
-
-/* ---- hash ---- */
-
-static gpointer hash_run(gpointer data)
-{
-    struct hash *h = data;
-
-    h->value = library_hash(h->path, false, &h->cancel);
-    g_atomic_int_set(&h->done, 1);
-    return NULL;
-}
-
-static void hash_stop(struct hash *h)
-{
-    if (h->thread) {
-        g_atomic_int_set(&h->cancel, 1);
-        g_thread_join(h->thread);
-    }
-    g_free(h->path);
-    g_free(h->value);
-    memset(h, 0, sizeof *h);
-}
-
-static void hash_start(struct hash *h, const char *path)
-{
-    if (g_strcmp0(h->path, path) == 0)
-        return;
-    hash_stop(h);
-    h->path = g_strdup(path);
-    h->value = library_hash(path, true, NULL);
-    if (h->value)
-        h->done = 1;
-    else
-        h->thread = g_thread_new("hash", hash_run, h);
-}
-
-static const char *hash_value(struct hash *h, uint64_t bytes)
-{
-    if (h->thread && (bytes <= HASH_WAIT_BYTES || g_atomic_int_get(&h->done))) {
-        g_thread_join(h->thread);
-        h->thread = NULL;
-    }
-    return h->thread ? NULL : h->value;
-}
 
 /* ---- what stays from job to job ---- */
 
@@ -109,12 +69,13 @@ struct pipeline *pipeline_create(char **folders, int threads)
     p->folders = g_strdupv(folders);
     p->add_ons = add_ons_create(folders);
     p->notices = g_ptr_array_new_with_free_func(g_free);
+    p->model_hash = hash_create();
+    p->vae_hash = hash_create();
     return p;
 }
 
 void pipeline_unload(struct pipeline *p)
 {
-    hash_stop(&p->hash);
     g_clear_pointer(&p->loaded, loaded_destroy);
     add_ons_forget_model(p->add_ons);
     if (p->backend)
@@ -134,6 +95,8 @@ void pipeline_destroy(struct pipeline *p)
     if (!p)
         return;
     close_backend(p);
+    hash_destroy(p->model_hash);
+    hash_destroy(p->vae_hash);
     add_ons_destroy(p->add_ons);
     g_ptr_array_unref(p->notices);
     g_strfreev(p->folders);
@@ -174,18 +137,41 @@ static bool cancelled(const struct job_run *run, GError **error)
 static bool load(struct job_run *run, GError **error)
 {
     struct pipeline *p = run->p;
+    GError *problem = NULL;
+    g_autofree char *vae =
+        parts_find_vae(p->folders, run->info, run->settings.request.vae, &problem);
+    g_autofree char *taesd = NULL;
+    struct loaded_options options = {
+        .vae = vae, .inversions = add_ons_inversions(p->add_ons), .notices = p->notices};
 
-    if (p->loaded && strcmp(p->loaded->path, run->info->path) == 0)
+    if (problem) {
+        g_propagate_error(error, problem);
+        return false;
+    }
+    if (p->loaded && strcmp(p->loaded->path, run->info->path) == 0 &&
+        g_strcmp0(p->loaded->vae_path, vae) == 0)
         return true;
     tell(run, (struct event){.type = EVENT_LOADING, .text = run->info->name});
     pipeline_unload(p);
-    p->loaded =
-        loaded_create(p->backend, run->info, add_ons_inversions(p->add_ons), p->notices, error);
+    options.taesd = taesd = parts_find_taesd(
+        p->folders, run->info->family && g_str_has_prefix(run->info->family, "SDXL"));
+    p->loaded = loaded_create(p->backend, run->info, &options, error);
     return p->loaded && (run->settings.request.preview_every < 0 ||
                          loaded_fit_preview(p->loaded, run->context->cancel, error));
 }
 
 /* ---- before the first picture ---- */
+
+/* Channels that the U-Net takes beside the latent: 5 for inpainting, 4 to edit by instruction. */
+static int extra_channels(const struct loaded *l)
+{
+    return l->unet.config.in_channels - denoiser_channels(l->denoiser);
+}
+
+static bool edits(const struct loaded *l)
+{
+    return extra_channels(l) == PREVIEW_CHANNELS;
+}
 
 static bool make_plan(struct job_run *run, GError **error)
 {
@@ -202,7 +188,7 @@ static bool make_plan(struct job_run *run, GError **error)
     params.steps = r->steps;
     if (r->fixed_eta)
         params.eta = r->eta;
-    if (r->init_path)
+    if (r->init_path && !edits(l)) /* an instruct model looks at it and begins with noise */
         params.strength = r->strength;
     run->plan = sched_plan_new(&model, &params, error);
     return run->plan != NULL;
@@ -241,19 +227,83 @@ static bool read_noise(struct job_run *run, GError **error)
     return true;
 }
 
-static bool read_init(struct job_run *run, GError **error)
+/* ---- pictures to start from ---- */
+
+static bool check_pictures(const struct job_run *run, GError **error)
+{
+    const struct request *r = &run->settings.request;
+
+    if (edits(run->p->loaded) && !r->init_path)
+        return engine_input_error(error,
+                                  "“%s” edits pictures by instruction: give it a picture "
+                                  "(--init) and say in the prompt what to change.",
+                                  run->info->name);
+    if (r->mask_path && !r->init_path)
+        return engine_input_error(error, "A mask needs a picture that it belongs to (--init).");
+    return true;
+}
+
+static bool encode_picture(struct job_run *run, const float *picture, float *latent, GError **error)
 {
     const struct request *r = &run->settings.request;
     int factor = vae_factor(&run->p->loaded->vae);
-    g_autofree float *picture = NULL;
 
-    if (!r->init_path)
-        return true;
-    if (!(picture = init_load(r->init_path, r->width, r->height, error)))
-        return false;
-    run->init = g_new(float, (gsize)(r->width / factor) * (r->height / factor) * PREVIEW_CHANNELS);
     return decoder_encode(run->p->loaded->decoder, picture, r->height / factor, r->width / factor,
-                          run->init, run->context->cancel, error);
+                          latent, run->context->cancel, error);
+}
+
+/* The mask and the picture without what is under it (grey), which an inpainting model sees; without
+ * a picture all is under it. */
+static bool make_inpainting(struct job_run *run, int height, int width, GError **error)
+{
+    size_t cells = (size_t)height * width, factor = (size_t)vae_factor(&run->p->loaded->vae);
+    size_t pixels = cells * factor * factor;
+    g_autofree float *seen = g_new0(float, pixels * 3);
+    g_autofree float *latent = g_new(float, cells *PREVIEW_CHANNELS);
+
+    for (size_t i = 0; run->mask && i < pixels * 3; i++)
+        seen[i] = run->mask[i / 3] > 0 ? 0 : run->first[i];
+    if (!encode_picture(run, seen, latent, error))
+        return false;
+    run->extra = g_new(float, cells *(PREVIEW_CHANNELS + 1));
+    for (size_t i = 0; i < cells; i++) {
+        float *to = run->extra + i * (PREVIEW_CHANNELS + 1);
+
+        to[0] = run->cells ? run->cells[i] : 1;
+        memcpy(to + 1, latent + i * PREVIEW_CHANNELS, PREVIEW_CHANNELS * sizeof *to);
+    }
+    return true;
+}
+
+/* Everything that comes from pictures given: the latent to start from, masks, what the U-Net sees
+ * beside the latent. */
+static bool read_pictures(struct job_run *run, GError **error)
+{
+    const struct request *r = &run->settings.request;
+    const struct loaded *l = run->p->loaded;
+    int height, width;
+    size_t count;
+
+    latent_size(run, &height, &width);
+    count = (size_t)height * width * PREVIEW_CHANNELS;
+    if (r->init_path && !(run->first = init_load(r->init_path, r->width, r->height, error)))
+        return false;
+    if (r->mask_path) {
+        if (!(run->mask = mask_load(r->mask_path, r->width, r->height, error)))
+            return false;
+        run->cells = mask_cells(run->mask, width, height, vae_factor(&l->vae));
+    }
+    if (run->first) {
+        run->init = g_new(float, count);
+        if (!encode_picture(run, run->first, run->init, error))
+            return false;
+    }
+    if (edits(l)) { /* in the autoencoder's own scale */
+        run->extra = g_steal_pointer(&run->init);
+        vae_from_model(&l->vae, run->extra, count);
+        return true;
+    }
+    return !extra_channels(l) || make_inpainting(run, height, width, error);
 }
 
 static bool check_size(const struct job_run *run, GError **error)
@@ -284,6 +334,7 @@ static bool encode(struct job_run *run, GError **error)
     struct pipeline *p = run->p;
     struct request *r = &run->settings.request;
     g_autofree char *words = NULL;
+    struct text_options options;
     bool changed, ok;
 
     g_clear_pointer(&run->prompts, prompt_pair_free);
@@ -294,26 +345,97 @@ static bool encode(struct job_run *run, GError **error)
     if (!run->prompt)
         return false;
     words = add_ons_apply(p->add_ons, p->loaded->model, run->prompt, &changed, p->notices, error);
-    if (words && changed)
+    if (words && changed) {
         loaded_forget_tapes(p->loaded);
-    if (words && changed)
-        backend_forget_weights(p->backend); /* what was packed for the old values */
-    ok = words &&
-         (run->prompts = text_encode(p->loaded->text, words, r->negative, r->clip_skip,
-                                     run->plan->n_steps * sched_sampler_calls(run->plan->sampler),
-                                     run->context->cancel, error));
+        backend_forget_stale_weights(p->backend); /* packed from the old values */
+    }
+    options = (struct text_options){.clip_skip = r->clip_skip,
+                                    .emphasis = r->emphasis,
+                                    .steps = run->plan->n_steps *
+                                             sched_sampler_calls(run->plan->sampler)};
+    ok = words && (run->prompts = text_encode(p->loaded->text, words, r->negative, &options,
+                                              run->context->cancel, error));
+    if (run->estimate.drop_text) {
+        text_encoder_release(p->loaded->text);
+        backend_forget_weights(p->backend);
+    }
     tell_notices(run);
     return ok;
+}
+
+/* ---- what it will take ---- */
+
+/* Told before anything is allocated; what surely does not fit is not begun. */
+static bool plan_memory(struct job_run *run, GError **error)
+{
+    struct pipeline *p = run->p;
+    struct estimate *e = &run->estimate;
+    g_autofree char *text = NULL, *needed = NULL, *left = NULL;
+
+    estimate_loaded(p->loaded, p->backend, &run->settings, run->plan->n_rows,
+                    device_budget(p->device, p->backend), e);
+    decoder_begin(p->loaded->decoder, e->vae_strips);
+    text = estimate_text(e);
+    tell(run, (struct event){.type = EVENT_ESTIMATE, .estimate = e, .text = text});
+    if (e->fits || e->peak - e->peak / 8 <= e->budget) /* what is free changes by the moment */
+        return true;
+    needed = weights_size_text(e->peak);
+    left = weights_size_text(e->budget);
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
+                "Not enough memory for “%s” at %dx%d (needs %s, %s free). Options: a smaller "
+                "picture, closing other programs%s.",
+                run->info->name, run->settings.request.width, run->settings.request.height, needed,
+                left, p->backend->precision == DTYPE_F32 ? ", --precision bf16" : "");
+    return false;
+}
+
+static void tell_measured(struct job_run *run)
+{
+    struct pipeline *p = run->p;
+    struct estimate *e = &run->estimate;
+    g_autofree char *text = NULL;
+    uint64_t program = e->peak - MIN(e->peak, estimate_networks(e));
+
+    e->measured = p->backend->bytes_peak + program;
+    e->took = (double)(g_get_monotonic_time() - run->begun) / G_USEC_PER_SEC;
+    text = estimate_text(e);
+    tell(run, (struct event){.type = EVENT_MEASURED, .estimate = e, .text = text});
+    if (run->steps_timed > 1)
+        estimate_remember_speed(p->device, p->precision,
+                                e->step_flops * run->plan->n_rows / run->plan->n_steps *
+                                    run->steps_timed * 1e6 / (double)run->step_time);
 }
 
 static bool prepare(struct job_run *run, GError **error)
 {
     return load(run, error) && check_size(run, error) && make_plan(run, error) &&
-           read_noise(run, error) && !cancelled(run, error) && encode(run, error) &&
-           read_init(run, error);
+           check_pictures(run, error) && read_noise(run, error) && plan_memory(run, error) &&
+           !cancelled(run, error) && encode(run, error) && read_pictures(run, error);
 }
 
 /* ---- one picture ---- */
+
+/* By TAESD, when there is one and it costs little beside a step. */
+static bool quick_preview(struct job_run *run, const float *latent, int height, int width,
+                          double step_seconds, struct picture *picture)
+{
+    struct loaded *l = run->p->loaded;
+    int factor = vae_factor(&l->vae);
+    gint64 begun = g_get_monotonic_time();
+    g_autofree float *values = NULL;
+
+    if (!l->tiny_weights || factor != TINY_FACTOR || run->quick_seconds < 0 || step_seconds <= 0 ||
+        run->quick_seconds > QUICK_SHARE * step_seconds)
+        return false;
+    values = g_new(float, (gsize)height *width *factor *factor * 3);
+    if (!decoder_quick(l->decoder, latent, height, width, values, NULL, NULL) ||
+        !picture_from_floats(picture, values, width * factor, height * factor)) {
+        run->quick_seconds = -1;
+        return false;
+    }
+    run->quick_seconds = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+    return true;
+}
 
 static void on_step(const struct sample_step *done, void *user)
 {
@@ -341,9 +463,10 @@ static void on_step(const struct sample_step *done, void *user)
                         .steps_per_second = each > 0 ? 1 / each : 0,
                         .seconds_left = each * ((r->batch - run->index) * steps - done->step)});
     if (r->preview_every > 0 && done->step % r->preview_every == 0) {
-        struct picture small =
-            preview_picture(&run->p->loaded->preview, done->estimate, width, height);
+        struct picture small = {0};
 
+        if (!quick_preview(run, done->estimate, height, width, each, &small))
+            small = preview_picture(&run->p->loaded->preview, done->estimate, width, height);
         tell(run,
              (struct event){
                  .type = EVENT_PREVIEW, .step = done->step, .steps = steps, .picture = &small});
@@ -351,12 +474,30 @@ static void on_step(const struct sample_step *done, void *user)
     }
 }
 
+static void free_before_decoding(struct job_run *run)
+{
+    if (!run->estimate.drop_unet)
+        return;
+    denoiser_forget(run->p->loaded->denoiser);
+    backend_forget_weights(run->p->backend);
+}
+
+static void free_after_decoding(struct job_run *run)
+{
+    if (!run->settings.request.low_memory)
+        return;
+    decoder_forget(run->p->loaded->decoder);
+    backend_forget_weights(run->p->backend);
+}
+
 static bool decode(struct job_run *run, const float *latent, struct picture *picture,
                    GError **error)
 {
+    const struct request *r = &run->settings.request;
     struct loaded *l = run->p->loaded;
     int height, width, factor = vae_factor(&l->vae);
     g_autofree float *values = NULL;
+    bool ok;
 
     latent_size(run, &height, &width);
     values = g_try_new(float, (gsize)height *width *factor *factor * 3);
@@ -366,8 +507,15 @@ static bool decode(struct job_run *run, const float *latent, struct picture *pic
         return false;
     }
     tell(run, (struct event){.type = EVENT_DECODING});
-    if (!decoder_decode(l->decoder, latent, height, width, values, run->context->cancel, error))
+    free_before_decoding(run);
+    ok = (r->taesd ? decoder_quick : decoder_decode)(l->decoder, latent, height, width, values,
+                                                     run->context->cancel, error);
+    free_after_decoding(run);
+    tell_notices(run);
+    if (!ok)
         return false;
+    if (run->mask)
+        mask_put_back(values, run->first, run->mask, r->width, r->height, MASK_BLUR);
     dump_image(run->dump, values, height * factor, width * factor);
     if (!picture_from_floats(picture, values, width * factor, height * factor)) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
@@ -394,7 +542,10 @@ static char *batch_name(const char *exact, int index)
 static bool hand_over(struct job_run *run, const struct request *r, const struct picture *picture,
                       GError **error)
 {
-    struct metadata_model model = {run->info->name, hash_value(&run->p->hash, run->info->bytes)};
+    const char *vae_path = run->p->loaded->vae_path;
+    g_autofree char *vae = vae_path ? g_path_get_basename(vae_path) : NULL;
+    struct metadata_model model = {run->info->name, hash_value(run->p->model_hash), vae,
+                                   hash_value(run->p->vae_hash)};
     g_autofree char *parameters = metadata_write(r, &model), *path = NULL;
     g_autofree char *exact = batch_name(run->exact, run->index);
     struct save_target target = {run->folder, run->pattern, exact};
@@ -436,6 +587,8 @@ static bool make_picture(struct job_run *run, GError **error)
     count = (size_t)s.height * s.width * s.channels;
     s.noise = run->noise ? run->noise + count * run->index : NULL;
     s.init = run->init;
+    s.mask = run->cells;
+    s.extra = run->extra;
     s.cancel = run->context->cancel;
     s.on_step = on_step;
     s.user = run;
@@ -472,9 +625,14 @@ static bool run_from(struct job_run *run, GError **error)
 {
     struct guidance guidance;
 
-    if (!open_backend(run->p, &run->settings.request, error) || !prepare(run, error))
+    if (!open_backend(run->p, &run->settings.request, error))
         return false;
-    hash_start(&run->p->hash, run->info->path);
+    run->p->backend->bytes_peak = run->p->backend->bytes_now;
+    run->begun = g_get_monotonic_time();
+    if (!prepare(run, error))
+        return false;
+    hash_start(run->p->model_hash, run->info->path);
+    hash_start(run->p->vae_hash, run->p->loaded->vae_path);
     if (run->settings.request.dump_folder && !run->dump) {
         run->dump = dump_create(run->settings.request.dump_folder);
         prompt_pair_at(run->prompts, 0, run->settings.request.cfg, &guidance);
@@ -486,6 +644,7 @@ static bool run_from(struct job_run *run, GError **error)
         if (run->index == 0)
             tell_tapes(run);
     }
+    tell_measured(run);
     return dump_write(run->dump, error);
 }
 
@@ -496,6 +655,10 @@ static void forget_prepared(struct job_run *run)
     g_clear_pointer(&run->plan, sched_plan_free);
     g_clear_pointer(&run->noise, g_free);
     g_clear_pointer(&run->init, g_free);
+    g_clear_pointer(&run->first, g_free);
+    g_clear_pointer(&run->mask, g_free);
+    g_clear_pointer(&run->cells, g_free);
+    g_clear_pointer(&run->extra, g_free);
 }
 
 /* Where pictures go, from the request's folder, pattern or output. */
@@ -524,6 +687,11 @@ bool pipeline_run(struct pipeline *p, const struct request *request,
         return false;
     if (!settings_init(&run.settings, request, run.info, error)) {
         model_info_free(run.info);
+        return false;
+    }
+    if (!style_names_apply(p->folders, &run.settings.request, error)) {
+        model_info_free(run.info);
+        settings_finish(&run.settings);
         return false;
     }
     choose_target(&run);

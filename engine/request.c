@@ -6,9 +6,12 @@
 #define REQUEST_STRINGS(X)                                                                         \
     X(prompt)                                                                                      \
     X(negative)                                                                                    \
+    X(styles)                                                                                      \
     X(model)                                                                                       \
+    X(vae)                                                                                         \
     X(sampler)                                                                                     \
     X(schedule)                                                                                    \
+    X(mask_path)                                                                                   \
     X(init_path)                                                                                   \
     X(device)                                                                                      \
     X(precision)                                                                                   \

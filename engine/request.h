@@ -18,6 +18,15 @@ enum rng {
     RNG_GPU, /* CUDA's Philox: what A1111 draws */
 };
 
+/* What weights in a prompt do: A1111's option “Emphasis”, or ComfyUI's way. */
+enum emphasis {
+    EMPHASIS_ORIGINAL,
+    EMPHASIS_NO_NORM,
+    EMPHASIS_COMFY,  /* with the rest of its grammar: no [ ], AND, BREAK, # */
+    EMPHASIS_IGNORE, /* read, but all 1 */
+    EMPHASIS_NONE,   /* brackets are text */
+};
+
 enum picture_format {
     PICTURE_PNG,
     PICTURE_JPEG,
@@ -25,7 +34,12 @@ enum picture_format {
 
 struct request {
     char *prompt, *negative;
+    char *styles; /* names in styles.csv, one a line, put around the prompts in this order */
+    enum emphasis emphasis;
     char *model;       /* name in the library, or path of a folder or a .safetensors file */
+    char *vae;         /* name of a file in the library, or a path; NULL = the model's own */
+    bool taesd;        /* decode with TAESD: a sketch of the picture, fast */
+    bool low_memory;   /* every network is gone from memory when it has done its part */
     int width, height; /* pixels, multiples of 8, 64 to 4096 */
     int steps;         /* 1 to 500 */
     double cfg;        /* guidance; 1 = none */
@@ -41,7 +55,8 @@ struct request {
     uint64_t variation_seed; /* blended into the noise of `seed` (slerp), 0 strength = not */
     double variation_strength;
 
-    char *init_path; /* a PNG to start from (img2img), NULL = noise only */
+    char *init_path; /* a PNG or JPEG to start from (img2img), NULL = noise only */
+    char *mask_path; /* white where it may change (inpainting), NULL = everywhere */
     double strength; /* of the change, 0 to 1; 0 = 0.75 */
 
     char *device;    /* "auto", "cpu", "vulkan", "vulkan:1" */

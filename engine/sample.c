@@ -63,12 +63,32 @@ static void report(struct loop *l, int step, int rows, const float *estimate)
         l->s->on_step(&done, l->s->user);
 }
 
+/*
+ * Where the mask says so, x is the picture's latent with this row's noise. Of x only its scale is
+ * known: in_scale * x is sqrt(alpha_bar) * x0 + sqrt(1 - alpha_bar) * noise.
+ */
+static void keep_unmasked(struct loop *l, struct sched_state *state, const struct sched_row *row)
+{
+    const struct sampling *s = l->s;
+    double alpha = row ? 1 / sqrt(1 + row->sigma * row->sigma) : 1, beta = sqrt(1 - alpha * alpha);
+    double scale = row ? 1 / row->in_scale : 1, *x = sched_x(state);
+
+    if (!s->mask || !s->init)
+        return;
+    for (size_t i = 0; i < l->count; i++) {
+        double m = s->mask[i / (size_t)s->channels];
+
+        x[i] = m * x[i] + (1 - m) * scale * (alpha * s->init[i] + beta * l->start[i]);
+    }
+}
+
 static bool run_row(struct loop *l, struct sched_state *state, int index, GError **error)
 {
     const struct sampling *s = l->s;
     const struct sched_row *row = &s->plan->rows[index];
     struct guidance guidance;
 
+    keep_unmasked(l, state, row);
     prompt_pair_at(s->prompts, index, s->request->cfg, &guidance);
     sched_input(state, row, draw, l, l->input);
     if (!denoiser_run(s->denoiser, index, l->input, &guidance, l->output, s->cancel, error))
@@ -98,6 +118,8 @@ static bool run_rows(struct loop *l, GError **error)
     report(l, 0, 0, NULL);
     for (int i = 0; ok && i < s->plan->n_rows; i++)
         ok = run_row(l, state, i, error);
+    keep_unmasked(l, state, NULL);
+    sched_latent(state, l->latent);
     sched_state_free(state);
     return ok;
 }
@@ -114,7 +136,7 @@ bool sample(const struct sampling *s, float *latent, GError **error)
     l.output = room + 3 * l.count;
     l.estimate = room + 4 * l.count;
     l.latent = latent;
-    denoiser_begin(s->denoiser, s->height, s->width, s->plan);
+    denoiser_begin(s->denoiser, s->height, s->width, s->plan, s->extra);
     first_noise(&l);
     ok = run_rows(&l, error);
     return ok;

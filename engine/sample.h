@@ -23,6 +23,8 @@ struct sampling {
     int height, width, channels;   /* H, W, C */
     const float *noise;            /* [H, W, C] instead of the seed's, or NULL */
     const float *init;             /* [H, W, C] to start from (the plan's strength), or NULL */
+    const float *mask;  /* [H, W]: 1 where the picture may change, 0 where init stays; or NULL */
+    const float *extra; /* of denoiser_begin() */
     const int *cancel;
     void (*on_step)(const struct sample_step *step, void *user);
     void *user;

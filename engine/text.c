@@ -67,6 +67,7 @@ struct text_encoder *text_encoder_create(struct backend *backend, struct model *
                                          GError **error)
 {
     struct text_encoder *e = g_new0(struct text_encoder, 1);
+    GError *problem = NULL, *other = NULL;
 
     e->backend = backend;
     e->notices = notices ? g_ptr_array_ref(notices) : NULL;
@@ -77,23 +78,30 @@ struct text_encoder *text_encoder_create(struct backend *backend, struct model *
     for (int part = MODEL_TEXT; part <= MODEL_TEXT_2; part++) {
         if (!model->weights[part])
             continue;
-        if (!open_encoder(&e->encoders[e->n++], model, (enum model_part)part, inversions, notices,
-                          error)) {
-            text_encoder_destroy(e);
-            return NULL;
-        }
+        open_encoder(&e->encoders[e->n++], model, (enum model_part)part, inversions, notices,
+                     &other);
+        engine_join_errors(&problem, &other);
     }
-    if (e->n)
+    if (e->n && !problem)
         return e;
-    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no text encoder.", model->label);
+    if (problem)
+        g_propagate_error(error, problem);
+    else
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no text encoder.",
+                    model->label);
     text_encoder_destroy(e);
     return NULL;
 }
 
-void text_encoder_forget(struct text_encoder *e)
+void text_encoder_release(struct text_encoder *e)
 {
     for (int i = 0; i < e->n; i++)
         g_clear_pointer(&e->encoders[i].tape, tape_destroy);
+}
+
+void text_encoder_forget(struct text_encoder *e)
+{
+    text_encoder_release(e);
     g_hash_table_remove_all(e->kept);
 }
 
@@ -127,25 +135,29 @@ static struct clip_choice choose(const struct text_encoder *e, const struct enco
     return (struct clip_choice){.skip = clip_skip, .norm = true};
 }
 
+static struct tape *record(const struct encoder *encoder, struct clip_choice choice)
+{
+    struct tape *t = tape_create(encoder->clip.name);
+    struct tensor *embedded = tape_input(t, "embedded", DTYPE_F32, 3,
+                                         (int64_t[]){1, CHUNK_LENGTH, encoder->clip.config.width});
+    struct tensor *ends =
+        encoder->pooled ? tape_input(t, "ends", DTYPE_I32, 1, (int64_t[]){1}) : NULL;
+    struct clip_output out = clip_forward(t, &encoder->clip, embedded, ends, choice);
+
+    tape_output(t, "hidden", out.hidden);
+    if (out.pooled)
+        tape_output(t, "pooled", out.pooled);
+    return t;
+}
+
 static bool compile(struct text_encoder *e, struct encoder *encoder, struct clip_choice choice,
                     const int *cancel, GError **error)
 {
-    struct clip_output out;
-    struct tensor *embedded, *ends = NULL;
-
     if (encoder->tape && encoder->choice.skip == choice.skip)
         return true;
     g_clear_pointer(&encoder->tape, tape_destroy);
     encoder->choice = choice;
-    encoder->tape = tape_create(encoder->clip.name);
-    embedded = tape_input(encoder->tape, "embedded", DTYPE_F32, 3,
-                          (int64_t[]){1, CHUNK_LENGTH, encoder->clip.config.width});
-    if (encoder->pooled)
-        ends = tape_input(encoder->tape, "ends", DTYPE_I32, 1, (int64_t[]){1});
-    out = clip_forward(encoder->tape, &encoder->clip, embedded, ends, choice);
-    tape_output(encoder->tape, "hidden", out.hidden);
-    if (out.pooled)
-        tape_output(encoder->tape, "pooled", out.pooled);
+    encoder->tape = record(encoder, choice);
     if (tape_finish(encoder->tape, e->backend, cancel, error))
         return true;
     g_clear_pointer(&encoder->tape, tape_destroy);
@@ -180,12 +192,20 @@ struct group {
     struct text_encoder *e;
     const GPtrArray *schedule; /* struct prompt_text */
     int clip_skip;
+    enum emphasis emphasis;
     GPtrArray **chunks[ENCODERS_MAX]; /* of each encoder and text */
     int n_chunks;                     /* the most of any; shorter ones are filled up */
     int width, pooled_width;
     float **values, **pooled; /* of each text */
     const int *cancel;
 };
+
+static enum prompt_grammar grammar(enum emphasis emphasis)
+{
+    return emphasis == EMPHASIS_COMFY  ? PROMPT_COMFY
+           : emphasis == EMPHASIS_NONE ? PROMPT_LITERAL
+                                       : PROMPT_A1111;
+}
 
 static void cut(struct group *g)
 {
@@ -205,7 +225,7 @@ static void cut(struct group *g)
 
             if (encoder->finder)
                 hooks = inversion_hooks(encoder->finder);
-            g->chunks[i][t] = chunk_prompt(encoder->tokenizer, text->text, PROMPT_A1111,
+            g->chunks[i][t] = chunk_prompt(encoder->tokenizer, text->text, grammar(g->emphasis),
                                            encoder->finder ? &hooks : NULL, encoder->pad, NULL);
             g->n_chunks = MAX(g->n_chunks, (int)g->chunks[i][t]->len);
         }
@@ -240,6 +260,38 @@ static int same_before(const struct group *g, int i, int k, size_t t)
     return -1;
 }
 
+/* What the weights do to the values z of one place. */
+static bool weigh(const struct group *g, struct encoder *encoder, float *z, const float *weights,
+                  GError **error)
+{
+    size_t n = g->schedule->len, c = (size_t)encoder->clip.config.width;
+    g_autofree float *nothing = NULL;
+    struct chunk *chunk;
+    bool ok;
+
+    switch (g->emphasis) {
+    case EMPHASIS_ORIGINAL:
+        emphasis_original(z, weights, n * CHUNK_LENGTH, c);
+        return true;
+    case EMPHASIS_NO_NORM:
+        emphasis_no_norm(z, weights, n * CHUNK_LENGTH, c);
+        return true;
+    case EMPHASIS_IGNORE:
+    case EMPHASIS_NONE:
+        return true;
+    case EMPHASIS_COMFY:
+        break;
+    }
+    nothing = g_new(float, CHUNK_LENGTH *c);
+    chunk = chunk_create_empty(encoder->tokenizer, encoder->pad);
+    ok = run_chunk(encoder, chunk, nothing, NULL, g->cancel, error);
+    chunk_destroy(chunk);
+    for (size_t t = 0; ok && t < n; t++)
+        emphasis_comfy(z + t * CHUNK_LENGTH * c, nothing, weights + t * CHUNK_LENGTH, CHUNK_LENGTH,
+                       c);
+    return ok;
+}
+
 /* The k-th chunks of all texts through one encoder, into columns from `column` on. */
 static bool run_place(struct group *g, int i, int k, int column, GError **error)
 {
@@ -263,8 +315,8 @@ static bool run_place(struct group *g, int i, int k, int column, GError **error)
         }
         memcpy(weights + t * CHUNK_LENGTH, chunk->weights, sizeof chunk->weights);
     }
-    if (emphasis_needed(weights, n * CHUNK_LENGTH))
-        emphasis_original(z, weights, n * CHUNK_LENGTH, c);
+    if (emphasis_needed(weights, n * CHUNK_LENGTH) && !weigh(g, encoder, z, weights, error))
+        return false;
     for (size_t t = 0; t < n; t++)
         for (int row = 0; row < CHUNK_LENGTH; row++)
             memcpy(g->values[t] + ((size_t)k * CHUNK_LENGTH + row) * g->width + column,
@@ -313,11 +365,11 @@ static GPtrArray *finish_group(struct group *g, bool ok)
     return texts;
 }
 
-static char *key_of(const GPtrArray *schedule, int clip_skip, bool zeros)
+static char *key_of(const GPtrArray *schedule, const struct text_options *o, bool zeros)
 {
     GString *key = g_string_new(NULL);
 
-    g_string_printf(key, "%d%s", clip_skip, zeros ? "z" : "");
+    g_string_printf(key, "%d.%d%s", o->clip_skip, (int)o->emphasis, zeros ? "z" : "");
     for (guint t = 0; t < schedule->len; t++)
         g_string_append_printf(key, "\1%s", ((struct prompt_text *)schedule->pdata[t])->text);
     return g_string_free(key, FALSE);
@@ -325,12 +377,16 @@ static char *key_of(const GPtrArray *schedule, int clip_skip, bool zeros)
 
 /* One conditioning for each entry of the schedule (a reference for the caller). */
 static GPtrArray *encode_schedule(struct text_encoder *e, const GPtrArray *schedule, bool negative,
-                                  int clip_skip, const int *cancel, GError **error)
+                                  const struct text_options *o, const int *cancel, GError **error)
 {
-    struct group g = {.e = e, .schedule = schedule, .clip_skip = clip_skip, .cancel = cancel};
+    struct group g = {.e = e,
+                      .schedule = schedule,
+                      .clip_skip = o->clip_skip,
+                      .emphasis = o->emphasis,
+                      .cancel = cancel};
     bool zeros = negative && e->two && schedule->len == 1 &&
                  *((struct prompt_text *)schedule->pdata[0])->text == '\0';
-    g_autofree char *key = key_of(schedule, clip_skip, zeros);
+    g_autofree char *key = key_of(schedule, o, zeros);
     GPtrArray *texts = g_hash_table_lookup(e->kept, key);
 
     if (texts)
@@ -346,7 +402,7 @@ static GPtrArray *encode_schedule(struct text_encoder *e, const GPtrArray *sched
 
 /* ---- a prompt and its negative ---- */
 
-static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, int clip_skip,
+static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, const struct text_options *o,
                         const int *cancel, GError **error)
 {
     if (p->parts->len > DENOISE_TEXTS_MAX) {
@@ -357,21 +413,43 @@ static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, int clip_
     }
     for (guint i = 0; i < p->parts->len; i++) {
         const struct prompt_part *part = p->parts->pdata[i];
-        GPtrArray *texts = encode_schedule(e, part->schedule, false, clip_skip, cancel, error);
+        GPtrArray *texts = encode_schedule(e, part->schedule, false, o, cancel, error);
 
         if (!texts)
             return false;
         g_ptr_array_add(p->texts, texts);
     }
-    p->negative_texts = encode_schedule(e, p->negative, true, clip_skip, cancel, error);
+    p->negative_texts = encode_schedule(e, p->negative, true, o, cancel, error);
     return p->negative_texts != NULL;
 }
 
+/* ComfyUI has no schedules: the whole text is in force for all steps. */
+static GPtrArray *plain_schedule(const char *text, int steps)
+{
+    GPtrArray *schedule = prompt_schedule("", (struct prompt_timeline){.steps = steps});
+    struct prompt_text *only = schedule->pdata[0];
+
+    g_free(only->text);
+    only->text = g_strdup(text);
+    return schedule;
+}
+
+static void plain_pair(struct prompt_pair *p, const char *prompt, const char *negative, int steps)
+{
+    struct prompt_part *part;
+
+    p->parts = prompt_parts("", (struct prompt_timeline){.steps = steps});
+    part = p->parts->pdata[0];
+    g_ptr_array_unref(part->schedule);
+    part->schedule = plain_schedule(prompt, steps);
+    p->negative = plain_schedule(negative, steps);
+}
+
 struct prompt_pair *text_encode(struct text_encoder *e, const char *prompt, const char *negative,
-                                int clip_skip, int steps, const int *cancel, GError **error)
+                                const struct text_options *o, const int *cancel, GError **error)
 {
     g_autofree char *text = NULL, *without = NULL;
-    struct prompt_timeline timeline = {.steps = steps};
+    struct prompt_timeline timeline = {.steps = o->steps};
     struct prompt_pair *p;
 
     if (!prompt_check(prompt, error) || !prompt_check(negative, error))
@@ -379,10 +457,14 @@ struct prompt_pair *text_encode(struct text_encoder *e, const char *prompt, cons
     text = prompt_strip_comments(prompt);
     without = prompt_strip_comments(negative);
     p = g_new0(struct prompt_pair, 1);
-    p->parts = prompt_parts(text, timeline);
-    p->negative = prompt_schedule(without, timeline);
+    if (o->emphasis == EMPHASIS_COMFY) {
+        plain_pair(p, prompt, negative, o->steps);
+    } else {
+        p->parts = prompt_parts(text, timeline);
+        p->negative = prompt_schedule(without, timeline);
+    }
     p->texts = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
-    if (encode_pair(e, p, clip_skip, cancel, error))
+    if (encode_pair(e, p, o, cancel, error))
         return p;
     prompt_pair_free(p);
     return NULL;
@@ -419,6 +501,22 @@ void prompt_pair_at(const struct prompt_pair *p, int call, double cfg, struct gu
         guidance->texts[i].weight = part->weight;
     }
     guidance->uncond = in_force(p->negative, p->negative_texts, call);
+}
+
+struct tape_memory text_encoder_memory(const struct text_encoder *e)
+{
+    struct tape_memory all = {0};
+
+    for (int i = 0; i < e->n; i++) {
+        struct tape *t = record(&e->encoders[i], choose(e, &e->encoders[i], 1));
+        struct tape_memory one = tape_estimate(t, e->backend);
+
+        all.weights += one.weights;
+        all.arena = MAX(all.arena, one.arena);
+        all.kept += one.kept;
+        tape_destroy(t);
+    }
+    return all;
 }
 
 double text_encoder_flops(const struct text_encoder *e)

@@ -15,6 +15,7 @@
 struct weights;
 
 #define TINY_MAX_LAYERS 64
+#define TINY_FACTOR 8 /* sides of the picture over sides of the latent */
 
 struct tiny_layer;
 

@@ -4,6 +4,8 @@
 #include "compute/op.h"
 #include "weights/weights.h"
 
+#include <math.h>
+
 #define NORM_EPS 1e-6f
 
 struct affine {
@@ -215,18 +217,53 @@ static struct tensor *conv(struct tape *t, const struct affine *a, struct tensor
     return op_conv2d(t, x, a->w, a->b, (struct conv2d_params){.padding = -1});
 }
 
-static struct tensor *norm_silu(struct tape *t, const struct vae_config *c, const struct affine *a,
+/* How group norms are done: plainly, or as those of a strip. */
+struct norms {
+    int groups, count; /* count: met so far */
+    const struct vae_strip *strip;
+    int cells; /* rows of the strip */
+};
+
+static struct norms whole(const struct vae *v)
+{
+    return (struct norms){.groups = v->config.groups};
+}
+
+static struct tensor *strip_norm(struct tape *t, struct norms *n, const struct affine *a,
+                                 struct tensor *x)
+{
+    int index = n->count++, scale = (int)x->dims[1] / n->cells;
+
+    if (index < n->strip->known) {
+        g_autofree char *name = g_strdup_printf("given.%d", index);
+        struct tensor *moments = tape_input(t, name, DTYPE_F32, 3, (int64_t[]){1, n->groups, 2});
+        return op_group_norm_given(t, x, moments, a->w, a->b, n->groups, NORM_EPS);
+    }
+    if (index == n->strip->known)
+        tape_output(
+            t, "moments",
+            op_group_moments(t, x, n->groups, n->strip->first * scale, n->strip->rows * scale));
+    return x; /* what follows is not read */
+}
+
+static struct tensor *group_norm(struct tape *t, struct norms *n, const struct affine *a,
+                                 struct tensor *x)
+{
+    return n->strip ? strip_norm(t, n, a, x) : op_group_norm(t, x, a->w, a->b, n->groups, NORM_EPS);
+}
+
+static struct tensor *norm_silu(struct tape *t, struct norms *n, const struct affine *a,
                                 struct tensor *x)
 {
-    return op_silu(t, op_group_norm(t, x, a->w, a->b, c->groups, NORM_EPS));
+    return op_silu(t, group_norm(t, n, a, x));
 }
 
 /* [B, H, W, I] -> [B, H, W, O] */
-static struct tensor *resnet(struct tape *t, const struct vae_config *c, const struct resnet *r,
+static struct tensor *resnet(struct tape *t, struct norms *n, const struct resnet *r,
                              struct tensor *x)
 {
-    struct tensor *h = conv(t, &r->conv1, norm_silu(t, c, &r->norm1, x));
-    h = norm_silu(t, c, &r->norm2, h);
+    struct tensor *h = conv(t, &r->conv1, norm_silu(t, n, &r->norm1, x));
+    h = norm_silu(t, n, &r->norm2, h);
     if (r->skip.w)
         x = conv(t, &r->skip, x);
     return op_add(t, conv(t, &r->conv2, h), x);
@@ -238,12 +275,12 @@ static struct tensor *linear(struct tape *t, const struct affine *a, struct tens
 }
 
 /* [B, H, W, C] -> [B, H, W, C]: one head that looks at all pixels. */
-static struct tensor *attention(struct tape *t, const struct vae_config *c,
-                                const struct attention *a, struct tensor *x)
+static struct tensor *attention(struct tape *t, struct norms *n, const struct attention *a,
+                                struct tensor *x)
 {
     const int64_t *d = x->dims, pixels[] = {d[0], d[1] * d[2], d[3]};
 
-    struct tensor *h = op_group_norm(t, x, a->norm.w, a->norm.b, c->groups, NORM_EPS);
+    struct tensor *h = group_norm(t, n, &a->norm, x);
     h = op_reshape(t, h, 3, pixels); // [B, HW, C]
     h = op_attention(t, linear(t, &a->q, h), linear(t, &a->k, h), linear(t, &a->v, h),
                      (struct attention_params){.heads = 1});
@@ -251,16 +288,34 @@ static struct tensor *attention(struct tape *t, const struct vae_config *c,
     return op_reshape(t, h, 4, d); // [B, H, W, C]
 }
 
-static struct tensor *middle(struct tape *t, const struct vae_config *c, const struct mid *m,
-                             struct tensor *h)
+static struct tensor *middle(struct tape *t, struct norms *n, const struct mid *m, struct tensor *h)
 {
-    h = resnet(t, c, &m->res[0], h);
+    h = resnet(t, n, &m->res[0], h);
     if (m->attn.norm.w)
-        h = attention(t, c, &m->attn, h);
-    return resnet(t, c, &m->res[1], h);
+        h = attention(t, n, &m->attn, h);
+    return resnet(t, n, &m->res[1], h);
 }
 
-struct tensor *vae_decode_lower(struct tape *t, const struct vae *v, struct tensor *latent)
+/* Levels [first, end) of the way up, deepest first. */
+static struct tensor *climb(struct tape *t, const struct vae *v, struct norms *n, int first,
+                            int end, struct tensor *h)
+{
+    for (int i = first; i < end; i++) {
+        const struct level *l = &v->parts->decoder.level[i];
+        tape_mark(t, "vae.up.%d", i);
+        for (int j = 0; j < l->layers; j++)
+            h = resnet(t, n, &l->res[j], h);
+        if (l->resample.w) {
+            int height = (int)h->dims[1], width = (int)h->dims[2];
+            h = op_upsample_nearest(t, h, 2 * height, 2 * width);
+            h = conv(t, &l->resample, h); // [B, 2H, 2W, C]
+        }
+    }
+    return h;
+}
+
+static struct tensor *lower(struct tape *t, const struct vae *v, struct norms *n, int cut,
+                            struct tensor *latent)
 {
     const struct half *d = &v->parts->decoder;
 
@@ -269,39 +324,66 @@ struct tensor *vae_decode_lower(struct tape *t, const struct vae *v, struct tens
     if (v->parts->post_quant.w)
         h = conv(t, &v->parts->post_quant, h);
     h = conv(t, &d->conv_in, h); // [B, H, W, C]
-    return middle(t, &v->config, &d->mid, h);
+    h = middle(t, n, &d->mid, h);
+    return climb(t, v, n, 0, cut, h);
 }
 
-struct tensor *vae_decode_upper(struct tape *t, const struct vae *v, struct tensor *h)
+static struct tensor *upper(struct tape *t, const struct vae *v, struct norms *n, int cut,
+                            struct tensor *h)
 {
-    const struct vae_config *c = &v->config;
     const struct half *d = &v->parts->decoder;
 
-    for (int i = 0; i < c->levels; i++) { // up, deepest first
-        const struct level *l = &d->level[i];
-        tape_mark(t, "vae.up.%d", i);
-        for (int j = 0; j < l->layers; j++)
-            h = resnet(t, c, &l->res[j], h);
-        if (l->resample.w) {
-            int height = (int)h->dims[1], width = (int)h->dims[2];
-            h = op_upsample_nearest(t, h, 2 * height, 2 * width);
-            h = conv(t, &l->resample, h); // [B, 2H, 2W, C]
-        }
-    }
-
+    h = climb(t, v, n, cut, v->config.levels, h);
     tape_mark(t, "vae.out");
-    return conv(t, &d->conv_out, norm_silu(t, c, &d->norm_out, h)); // [B, 8H, 8W, 3]
+    return conv(t, &d->conv_out, norm_silu(t, n, &d->norm_out, h)); // [B, 8H, 8W, 3]
 }
 
 struct tensor *vae_decode(struct tape *t, const struct vae *v, struct tensor *latent)
 {
-    return vae_decode_upper(t, v, vae_decode_lower(t, v, latent));
+    struct norms n = whole(v);
+    return upper(t, v, &n, 0, lower(t, v, &n, 0, latent));
+}
+
+struct tensor *vae_decode_lower(struct tape *t, const struct vae *v, struct tensor *latent, int cut)
+{
+    struct norms n = whole(v);
+    return lower(t, v, &n, cut, latent);
+}
+
+void vae_decode_strip(struct tape *t, const struct vae *v, struct tensor *h,
+                      const struct vae_strip *strip)
+{
+    struct norms n = {.groups = v->config.groups, .strip = strip};
+
+    n.cells = (int)h->dims[1] >> strip->cut;
+    h = upper(t, v, &n, strip->cut, h);
+    if (strip->known >= n.count)
+        tape_output(t, "out", h);
+}
+
+int vae_upper_norms(const struct vae *v, int cut)
+{
+    return (v->config.levels - cut) * (v->config.layers + 1) * 2 + 1;
+}
+
+/* A 3x3 convolution looks one pixel around; at level i a cell is 1 << i pixels a side. */
+int vae_upper_halo(const struct vae *v, int cut)
+{
+    const struct vae_config *c = &v->config;
+    double cells = 0;
+
+    for (int i = cut; i < c->levels; i++) {
+        bool last = i == c->levels - 1;
+        cells += 2.0 * (c->layers + 1) / (1 << i) + 1.0 / (1 << (last ? i : i + 1));
+    }
+    return (int)ceil(cells);
 }
 
 struct tensor *vae_encode(struct tape *t, const struct vae *v, struct tensor *picture)
 {
     const struct vae_config *c = &v->config;
     const struct half *e = &v->parts->encoder;
+    struct norms n = whole(v);
 
     tape_mark(t, "encode.conv_in");
     struct tensor *h = conv(t, &e->conv_in, picture); // [B, 8H, 8W, C]
@@ -310,17 +392,17 @@ struct tensor *vae_encode(struct tape *t, const struct vae *v, struct tensor *pi
         const struct level *l = &e->level[i];
         tape_mark(t, "encode.down.%d", i);
         for (int j = 0; j < l->layers; j++)
-            h = resnet(t, c, &l->res[j], h);
+            h = resnet(t, &n, &l->res[j], h);
         if (l->resample.w) // pads right and bottom only
             h = op_conv2d(t, h, l->resample.w, l->resample.b,
                           (struct conv2d_params){.stride = 2, .pad_end = true});
     }
 
     tape_mark(t, "encode.mid");
-    h = middle(t, c, &e->mid, h); // [B, H, W, C]
+    h = middle(t, &n, &e->mid, h); // [B, H, W, C]
 
     tape_mark(t, "encode.out");
-    h = conv(t, &e->conv_out, norm_silu(t, c, &e->norm_out, h)); // [B, H, W, 2L]
+    h = conv(t, &e->conv_out, norm_silu(t, &n, &e->norm_out, h)); // [B, H, W, 2L]
     if (v->parts->quant.w)
         h = conv(t, &v->parts->quant, h);
     return h;

@@ -4,8 +4,8 @@
  *
  * Latents here are the model's own; the U-Net's are scaled (vae_to_model(), vae_from_model()).
  * Pictures are [B, 8H, 8W, 3] between -1 and 1 (the decoder may overshoot). The whole picture goes
- * through at once, or, when memory is short, in overlapping tiles (vae/tiles.h): the decoder's
- * lower half, which looks at everything, is cheap and stays whole; its upper half is cut.
+ * through at once, or, when memory is short, in strips: the decoder's lower part, which looks at
+ * everything, is cheap and stays whole; its upper part is cut.
  *
  * Source: diffusers' models/autoencoders/vae.py; "Auto-Encoding Variational Bayes". Borrows its
  * weights. One thread at a time, as the tape.
@@ -57,9 +57,26 @@ void vae_to_model(const struct vae *v, float *latent, size_t n);
 
 /* [B, H, W, L] -> [B, 8H, 8W, 3]. Marks: "vae.mid", "vae.up.0" ..., "vae.out". */
 struct tensor *vae_decode(struct tape *t, const struct vae *v, struct tensor *latent);
-/* The two halves of vae_decode(): [B, H, W, L] -> [B, H, W, C] -> [B, 8H, 8W, 3]. */
-struct tensor *vae_decode_lower(struct tape *t, const struct vae *v, struct tensor *latent);
-struct tensor *vae_decode_upper(struct tape *t, const struct vae *v, struct tensor *h);
+/*
+ * The same in two parts, for a picture that does not fit: the lower one, which looks at everything,
+ * with the first `cut` levels of the way up (0 to levels - 1), and the upper one, which looks
+ * vae_upper_halo() cells around. [B, H, W, L] -> [B, H', W', C] -> [B, 8H, 8W, 3], H' = H << cut.
+ */
+struct tensor *vae_decode_lower(struct tape *t, const struct vae *v, struct tensor *latent,
+                                int cut);
+/*
+ * The upper part on a strip of the picture. Its group norms divide out what the whole picture's
+ * would: the first `known` of vae_upper_norms() are given, as inputs "given.0" ... [1, groups, 2].
+ * While some are not, the next one's moments over the strip's own rows [first, first + rows) (in
+ * cells) are the output "moments"; when all are, the picture is the output "out".
+ */
+struct vae_strip {
+    int cut, known, first, rows;
+};
+void vae_decode_strip(struct tape *t, const struct vae *v, struct tensor *h,
+                      const struct vae_strip *strip);
+int vae_upper_norms(const struct vae *v, int cut);
+int vae_upper_halo(const struct vae *v, int cut);
 
 /*
  * [B, 8H, 8W, 3] -> [B, H, W, 2L]: means, then logarithms of variances. Marks: "encode.conv_in",

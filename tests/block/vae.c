@@ -1,6 +1,5 @@
-/* Autoencoders against diffusers (tests/golden/make_models.py): the big one, TAESD, and tiles. */
+/* Autoencoders against diffusers (tests/golden/make_models.py): the big one and TAESD. */
 #include "tests/block/block.h"
-#include "vae/tiles.h"
 #include "vae/tiny.h"
 #include "vae/vae.h"
 #include "weights/model.h"

@@ -40,6 +40,8 @@ check "listed" bash -c "\"$figment\" models | grep -q '^my-model '"
 check "as JSON" bash -c "\"$figment\" models --json | python3 -c 'import json,sys; json.load(sys.stdin)'"
 check "devices" bash -c "\"$figment\" devices | grep -q '^[* ] cpu'"
 check "inspect" bash -c "\"$figment\" inspect \"$model\" | grep -q text_encoder"
+check "inspect tells that all is there" bash -c "\"$figment\" inspect \"$model\" | grep -q 'complete; a picture takes'"
+check "hashes" bash -c "\"$figment\" models --hash --json | python3 -c 'import json,sys; assert all(len(m[\"sha256\"]) == 64 for m in json.load(sys.stdin))'"
 check "inspect a file" bash -c "\"$figment\" inspect \"$model/text_encoder/model.safetensors\" --tensors | grep -q token_embedding.weight"
 
 expect 0 "There is no LoRA “x” in your folders; the picture is made without it." generate --model "$model" --prompt "a <lora:x:1>" --steps 1 --device cpu --threads 1 --output l.png
@@ -48,12 +50,28 @@ check "every line is JSON, the events in order" python3 - events <<'PY'
 import json, sys
 events = [json.loads(line) for line in open(sys.argv[1])]
 names = [e["event"] for e in events]
-assert names == ["loading", "encoding", "step", "preview", "step", "preview", "decoding", "saving", "picture", "done"], names
-picture = events[-2]
+assert names == ["loading", "estimate", "encoding", "step", "preview", "step", "preview", "decoding", "saving", "picture",
+                 "measured", "done"], names
+picture, steps = events[-3], [e for e in events if e["event"] == "step"]
+before, after = events[1]["estimate"], events[-2]["estimate"]
+assert before["peak"] > 0 and before["measured"] == 0 and 0 < after["measured"] < 2 * before["peak"], (before, after)
 assert picture["path"] == "e.png" and picture["seed"] == "3" and picture["width"] == 64, picture
-assert events[2]["step"] == 1 and events[2]["steps"] == 2, events[2]
+assert steps[0]["step"] == 1 and steps[0]["steps"] == 2, steps[0]
 assert picture["parameters"].startswith("a red apple\nSteps: 2, "), picture
 PY
+mkdir -p data/figment && printf 'name,prompt,negative_prompt\nInk,"ink drawing of {prompt}, black",colour\nBig,large,\n' >data/figment/styles.csv
+check "two styles" tiny --style Ink --style Big --output s.png >/dev/null
+check "in the picture's prompt" bash -c "\"$figment\" read s.png | grep -qx 'Prompt: ink drawing of a red apple, black, large'"
+check "and in the negative one" bash -c "\"$figment\" read s.png | grep -qx 'Negative prompt: colour'"
+expect 2 "There is no style “Inc”; did you mean “Ink”?" generate --model "$model" --prompt x --style Inc
+check "ComfyUI's weights" tiny --emphasis comfy --prompt "a (red:1.4) apple" --output k.png >/dev/null
+check "are told" bash -c "\"$figment\" read k.png | grep -qx 'Emphasis: ComfyUI'"
+check "are others than A1111's" bash -c '"$0" "$@" && ! cmp -s k.png k2.png' "$figment" generate --model "$model" --prompt "a (red:1.4) apple" --size 64x64 --steps 2 --seed 3 --device cpu --precision f32 --threads 1 --quiet --output k2.png
+expect 2 "--emphasis must be a1111, no-norm, comfy, ignore or none, not “loud”." generate --prompt x --emphasis loud
+expect 2 "A mask needs a picture that it belongs to (--init)." generate --model "$model" --prompt x --mask a.png --size 64x64 --device cpu --threads 1
+check "low memory" tiny --low-memory --output lm.png >/dev/null
+check "the same picture" cmp -s b.png lm.png
+check "--verbose" bash -c "\"$figment\" generate --model \"$model\" --prompt x --steps 1 --size 64x64 --device cpu --threads 1 --verbose --output v.png 2>&1 >/dev/null | grep -q '^needs .* memory'"
 tiny --json --output e.png --sampler Euler --size 64x64 --steps 1000 >events 2>/dev/null
 check "bad input tells no JSON" test ! -s events
 tiny --dump d --output d.png >/dev/null

@@ -14,7 +14,7 @@ struct run {
     unsigned job;
     bool over;
     enum event_type end;   /* DONE, FAILED, CANCELLED */
-    GString *order;        /* a letter an event: L E S P D V I T N . ! x */
+    GString *order;        /* a letter an event: L E S P D V I T N . ! x; estimates have none */
     GPtrArray *pictures;   /* GBytes of each PICTURE */
     GPtrArray *paths;      /* char *, NULL entries as "" */
     GPtrArray *parameters; /* char * */
@@ -22,6 +22,7 @@ struct run {
     char *message;         /* of FAILED */
     int code;              /* of FAILED */
     int steps, previews;
+    struct estimate planned, measured;
     GBytes *last_preview;
     int preview_width, preview_height;
     void (*on_event)(struct run *run, const struct event *event); /* on the engine's thread */
@@ -30,13 +31,16 @@ struct run {
 
 static inline void run_event(const struct event *e, void *user)
 {
-    static const char letters[] = "LESPDVITN.!x";
+    static const char letters[] = "LESPDVITN  .!x";
     struct run *run = user;
 
     if (run->job && e->job != run->job)
         return;
     g_mutex_lock(&run->mutex);
-    g_string_append_c(run->order, letters[e->type]);
+    if (letters[e->type] != ' ')
+        g_string_append_c(run->order, letters[e->type]);
+    if (e->estimate)
+        *(e->type == EVENT_ESTIMATE ? &run->planned : &run->measured) = *e->estimate;
     if (e->type == EVENT_STEP)
         run->steps++;
     if (e->type == EVENT_PREVIEW) {

@@ -23,7 +23,7 @@ static struct request settings = {
     .height = 768,
     .clip_skip = 1,
 };
-static const struct metadata_model model = {"../evil/model", "0123456789"};
+static const struct metadata_model model = {.name = "../evil/model", .hash = "0123456789"};
 
 static void test_expand(const char *pattern, const char *expected)
 {
