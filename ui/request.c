@@ -14,7 +14,7 @@ static const struct fig_field fields[] = {
     {"guidance", G_TYPE_DOUBLE, NULL, 7, 1, 30}, {"width", G_TYPE_INT, NULL, 512, 64, 2048},
     {"height", G_TYPE_INT, NULL, 512, 64, 2048}, {"random-seed", G_TYPE_BOOLEAN, NULL, TRUE, 0, 0},
     {"seed", G_TYPE_UINT64, NULL, 1, 0, 0},      {"pictures", G_TYPE_INT, NULL, 1, 1, 100},
-    {"clip-skip", G_TYPE_INT, NULL, 1, 1, 12},
+    {"clip-skip", G_TYPE_INT, NULL, 1, 1, 12},   {"styles", G_TYPE_STRING, "", 0, 0, 0},
 };
 
 static void fig_request_class_init(FigRequestClass *class)
