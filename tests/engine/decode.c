@@ -13,7 +13,7 @@
 #include "tests/weights/files.h"
 #include "weights/model.h"
 
-#define CELLS 48 /* a picture of 384 x 384 */
+#define CELLS 32 /* a picture of 256 x 256 */
 #define SIDE (CELLS * 8)
 #define PIXELS (SIDE * SIDE * 3)
 
@@ -27,14 +27,14 @@ static void draw(float *picture)
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
             float *p = picture + (y * SIDE + x) * 3;
-            float far = hypotf((float)(x - 300), (float)(y - 70));
-            bool hill = y > 260 - 60 * sinf((float)x / 90);
-            bool house = x > 60 && x < 170 && y > 150 && y < 290;
+            float far = hypotf((float)(x - 200), (float)(y - 50));
+            bool hill = y > 170 - 40 * sinf((float)x / 60);
+            bool house = x > 40 && x < 120 && y > 90 && y < 190;
 
             p[0] = -0.4f + 0.5f * (float)y / SIDE;
             p[1] = 0.1f + 0.3f * (float)y / SIDE;
             p[2] = 0.8f;
-            if (far < 40)
+            if (far < 28)
                 p[0] = 0.95f, p[1] = 0.8f, p[2] = 0.1f;
             if (hill)
                 p[0] = -0.5f, p[1] = 0.2f + 0.1f * sinf((float)(x * y) / 300), p[2] = -0.6f;
@@ -82,7 +82,7 @@ static void open_model(void)
  * difference of one and a half of 256 steps, which nobody sees. (Tiles that are normalized each by
  * itself reach 20 to 29 dB here.)
  */
-static void test_strips(enum dtype precision, double least)
+static void test_strips(enum dtype precision, int least_rows, double least)
 {
     struct backend *backend = cpu_backend_create(precision, 0, NULL);
     struct decoder *d = decoder_create(backend, &vae, NULL, NULL);
@@ -90,7 +90,7 @@ static void test_strips(enum dtype precision, double least)
     g_autofree float *expected = g_new(float, PIXELS);
 
     CHECK(decoder_decode(d, latent, CELLS, CELLS, expected, NULL, NULL));
-    for (int rows = 8; rows <= 32; rows *= 2) {
+    for (int rows = least_rows; rows <= 16; rows *= 2) {
         double quality;
 
         decoder_begin(d, rows);
@@ -113,30 +113,34 @@ static void test_bytes(void)
 
     CHECK(small < all * 2 / 3, "%zu and %zu bytes", small, all);
     CHECK(decoder_choose(d, 128, 128, all) == 0);
-    CHECK(decoder_choose(d, 128, 128, all - 1) == 64);
+    CHECK(decoder_choose(d, 128, 128, all - 1) > 0);
     CHECK(decoder_choose(d, 128, 128, 1) == 8, "the smallest when nothing fits");
     decoder_destroy(d);
     backend_destroy(backend);
 }
 
-/* The back end itself refuses: whole, then in tiles that fit. */
+/* The back end itself refuses: whole, then in strips that fit. The same numbers as a picture that
+ * is long and narrow. */
 static void test_short_of_memory(void)
 {
+    const int height = 128, width = CELLS * CELLS / 128;
     g_autofree float *picture = g_new(float, PIXELS);
+    g_autofree float *expected = g_new(float, PIXELS);
     struct backend *backend = cpu_backend_create(DTYPE_F32, 0, NULL);
     struct decoder *d = decoder_create(backend, &vae, NULL, NULL);
-    size_t all = decoder_bytes(d, CELLS, CELLS, 0);
-    size_t most = all * 9 / 10 + decoder_weight_bytes(d);
+    size_t most = decoder_bytes(d, height, width, 0) * 2 / 3 + decoder_weight_bytes(d);
     g_autofree char *limit = g_strdup_printf("%zu", most);
 
+    CHECK(decoder_decode(d, latent, height, width, expected, NULL, NULL));
+    CHECK(decoder_strips(d) == 0 && backend->bytes_peak > most);
     decoder_destroy(d);
     backend_destroy(backend);
     g_setenv("FIGMENT_CPU_MEMORY", limit, TRUE);
     backend = cpu_backend_create(DTYPE_F32, 0, NULL);
     d = decoder_create(backend, &vae, NULL, NULL);
-    CHECK(decoder_decode(d, latent, CELLS, CELLS, picture, NULL, NULL));
+    CHECK(decoder_decode(d, latent, height, width, picture, NULL, NULL));
     CHECK(decoder_strips(d) > 0, "in strips");
-    CHECK(psnr(picture, whole) >= 45);
+    CHECK(psnr(picture, expected) >= 100);
     CHECK(backend->bytes_peak <= most, "%zu bytes", backend->bytes_peak);
     decoder_destroy(d);
     backend_destroy(backend);
@@ -175,9 +179,9 @@ static void test_broken_device(void)
         memset(picture, 0, PIXELS * sizeof *picture);
         CHECK(decoder_decode(d, latent, CELLS, CELLS, picture, NULL, NULL));
         CHECK(memcmp(picture, whole, sizeof whole) == 0, "the CPU's picture");
-        /* Whole, then strips of 32, 16 and 8 rows; another failure than memory is not tried again.
+        /* Whole, then strips of 16 and 8 rows; another failure than memory is not tried again.
          */
-        CHECK(compiles == (k ? 1 : 4), "%d times", compiles);
+        CHECK(compiles == (k ? 1 : 3), "%d times", compiles);
         CHECK(notices->len == (guint)k + 1 && strstr(notices->pdata[k], "CPU"));
         decoder_destroy(d);
     }
@@ -336,8 +340,8 @@ int main(void)
     g_setenv("XDG_DATA_HOME", folder, TRUE);
     g_setenv("XDG_CACHE_HOME", folder, TRUE);
     open_model();
-    test_strips(DTYPE_F32, 100);
-    test_strips(DTYPE_BF16, 45);
+    test_strips(DTYPE_F32, 8, 100);
+    test_strips(DTYPE_BF16, 16, 45);
     test_bytes();
     test_short_of_memory();
     test_broken_device();

@@ -33,20 +33,22 @@ static void write_checkpoint(const char *name, int in, int context, bool labels)
         const char *name;
         int dims[4];
     } tensors[] = {
-        {"model.diffusion_model.input_blocks.0.0.weight", {320, in, 3, 3}},
-        {"model.diffusion_model.input_blocks.1.0.in_layers.2.weight", {320, 320, 3, 3}},
-        {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
-         {320, context}},
-        {"model.diffusion_model.out.2.weight", {4, 320, 3, 3}},
-        {"model.diffusion_model.time_embed.0.weight", {1280, 320}},
-        {labels ? "model.diffusion_model.label_emb.0.0.weight" : "extra", {1280, 2816}},
+        {"input_blocks.0.0.weight", {320, in, 3, 3}},
+        {"input_blocks.1.0.in_layers.0.weight", {320}},
+        {"input_blocks.1.0.out_layers.3.weight", {320, 320, 3, 3}},
+        {"input_blocks.1.1.transformer_blocks.0.norm1.weight", {320}},
+        {"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {320, context}},
+        {"output_blocks.0.0.in_layers.0.weight", {640}},
+        {"out.2.weight", {4, 320, 3, 3}},
+        {labels ? "label_emb.0.0.weight" : "extra", {1280, 2816}},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(tensors); i++) {
         size_t n = 2;
 
-        g_string_append_printf(header, "%s\"%s\":{\"dtype\":\"F16\",\"shape\":[", i ? "," : "",
-                               tensors[i].name);
+        g_string_append_printf(header,
+                               "%s\"model.diffusion_model.%s\":{\"dtype\":\"F16\",\"shape\":[",
+                               i ? "," : "", tensors[i].name);
         for (int k = 0; k < 4 && tensors[i].dims[k]; k++) {
             g_string_append_printf(header, "%s%d", k ? "," : "", tensors[i].dims[k]);
             n *= (size_t)tensors[i].dims[k];

@@ -29,10 +29,18 @@ static void copy_file(const char *from, const char *name)
 static void copy_model(const char *name)
 {
     static const char *const files[] = {
-        "model_index.json",         "scheduler/scheduler_config.json",
-        "text_encoder/config.json", "text_encoder/model.safetensors",
-        "unet/config.json",         "unet/diffusion_pytorch_model.safetensors",
-        "vae/config.json",          "vae/diffusion_pytorch_model.safetensors",
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/merges.txt",
+        "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -92,13 +100,13 @@ static void test_missing(void)
     edit_header("broken/unet/diffusion_pytorch_model.safetensors", "conv_in.weight", "other");
     edit_header("broken/unet/diffusion_pytorch_model.safetensors", "conv_out.bias", "another");
     edit_header("broken/vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.bias", "x");
-    edit_header("broken/text_encoder/model.safetensors", "text_model.final_layer_norm.bias",
-                "text_model.final_layer_norm.bjas");
+    edit_header("broken/text_encoder/model.safetensors", "final_layer_norm.bias",
+                "final_layer_norm.bjas");
     CHECK(request_model("broken", "x") == EVENT_FAILED && run.code == ENGINE_ERROR_MODEL);
     CHECK(run.message && g_str_has_prefix(run.message, "Can't open “broken”: unet: 2 of ") &&
               strstr(run.message, " parts are missing (first: “conv_in.weight”). vae: 1 of ") &&
               strstr(run.message, "(first: “decoder.conv_in.bias”). text_encoder: 1 of ") &&
-              g_str_has_suffix(run.message, "(first: “text_model.final_layer_norm.bias”)."),
+              g_str_has_suffix(run.message, "(first: “final_layer_norm.bias”)."),
           "%s", run.message);
 }
 
@@ -156,7 +164,7 @@ static void test_short_of_memory(void)
     CHECK(run_request(engine, &run, &r) == EVENT_FAILED && run.code == ENGINE_ERROR_MEMORY);
     CHECK(run.message &&
               g_str_has_prefix(run.message, "Not enough memory for “tiny” at 64x64 (needs ") &&
-              strstr(run.message, ", 1 MB free). Options: a smaller picture"),
+              strstr(run.message, ", 1.0 MB free). Options: a smaller picture"),
           "%s", run.message);
     CHECK_STR(run.order->str, "!");
     limit = g_strdup_printf("%" G_GUINT64_FORMAT, need + need / 100);
