@@ -1,5 +1,7 @@
 #include "app/watchdog.h"
 
+#include <glib-unix.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -33,13 +35,11 @@ static gboolean came_round(gpointer user)
     return G_SOURCE_CONTINUE;
 }
 
-static void busy_changed(FigBridge *bridge)
+static void watch(gboolean on)
 {
-    gboolean busy;
-    g_object_get(bridge, "busy", &busy, NULL);
-    if (busy == (dog.source != 0))
+    if (on == (dog.source != 0))
         return;
-    if (!busy) {
+    if (!on) {
         came_round(NULL);
         g_clear_handle_id(&dog.source, g_source_remove);
         return;
@@ -49,10 +49,30 @@ static void busy_changed(FigBridge *bridge)
     dog.source = g_timeout_add_full(G_PRIORITY_HIGH, EVERY_MS, came_round, NULL, NULL);
 }
 
+static void busy_changed(FigBridge *bridge)
+{
+    gboolean busy;
+    g_object_get(bridge, "busy", &busy, NULL);
+    watch(busy);
+}
+
+static gboolean asked(gpointer user)
+{
+    (void)user;
+    watchdog_end();
+    dog.longest_wall = dog.longest_cpu = dog.rounds = 0;
+    return G_SOURCE_CONTINUE;
+}
+
 void watchdog_begin(FigBridge *bridge)
 {
-    dog.on = g_getenv("FIGMENT_WATCHDOG") != NULL;
+    const char *how = g_getenv("FIGMENT_WATCHDOG");
+    dog.on = how != NULL;
     if (dog.on)
+        g_unix_signal_add(SIGUSR1, asked, NULL);
+    if (dog.on && strcmp(how, "always") == 0)
+        watch(TRUE);
+    else if (dog.on)
         g_signal_connect(bridge, "notify::busy", G_CALLBACK(busy_changed), NULL);
 }
 

@@ -284,3 +284,17 @@ bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user,
         device_take_error(error, problem);
     return ok;
 }
+
+bool bench_device(const char *device, const char *precision, double *flops, GError **error)
+{
+    struct bench_rates rates = {0};
+    GError *problem = NULL;
+    struct backend *backend = device_open(device, precision, 0, &problem);
+    bool ok = backend && bench_backend(backend, &rates, NULL, &problem);
+
+    backend_destroy(backend);
+    if (problem)
+        device_take_error(error, problem);
+    *flops = rates.conv * 1e9;
+    return ok;
+}

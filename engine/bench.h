@@ -26,3 +26,9 @@ typedef void (*bench_row_fn)(const struct bench_row *row, void *user);
 
 /* Calls `fn` for each row as it is measured. */
 bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user, GError **error);
+
+/*
+ * One figure of a device, to choose by: FLOP/s in the 3x3 convolutions that the U-Net of SD 1.5
+ * spends its time in. Some seconds. Any thread.
+ */
+bool bench_device(const char *device, const char *precision, double *flops, GError **error);

@@ -168,12 +168,13 @@ static char *like_pattern(const char *word)
     return g_string_free(g_string_append_c(out, '%'), FALSE);
 }
 
-GPtrArray *history_query(struct history *history, const struct history_filter *filter,
-                         GError **error)
+/* The statement for a filter; `values` keeps what is bound. NULL on error. */
+static sqlite3_stmt *select_rows(struct history *history, const char *what,
+                                 const struct history_filter *filter, GPtrArray *values,
+                                 GError **error)
 {
     GString *sql = g_string_new(NULL);
-    g_string_printf(sql, "SELECT %s FROM pictures WHERE 1", columns);
-    g_autoptr(GPtrArray) values = g_ptr_array_new_with_free_func(g_free);
+    g_string_printf(sql, "SELECT %s FROM pictures WHERE 1", what);
     if (filter->text) {
         g_auto(GStrv) words = g_strsplit_set(filter->text, " \t\n", -1);
         for (char **word = words; *word; word++)
@@ -200,14 +201,22 @@ GPtrArray *history_query(struct history *history, const struct history_filter *f
         g_string_append_printf(sql, " LIMIT %d", filter->limit);
 
     sqlite3_stmt *s = NULL;
-    int status = sqlite3_prepare_v2(history->db, sql->str, -1, &s, NULL);
-    g_string_free(sql, TRUE);
-    if (status != SQLITE_OK) {
+    if (sqlite3_prepare_v2(history->db, sql->str, -1, &s, NULL) != SQLITE_OK)
         fail(history, error);
-        return NULL;
-    }
-    for (unsigned i = 0; i < values->len; i++)
+    g_string_free(sql, TRUE);
+    for (unsigned i = 0; s && i < values->len; i++)
         sqlite3_bind_text(s, (int)i + 1, values->pdata[i], -1, SQLITE_STATIC);
+    return s;
+}
+
+GPtrArray *history_query(struct history *history, const struct history_filter *filter,
+                         GError **error)
+{
+    g_autoptr(GPtrArray) values = g_ptr_array_new_with_free_func(g_free);
+    sqlite3_stmt *s = select_rows(history, columns, filter, values, error);
+    if (!s)
+        return NULL;
+    int status;
     GPtrArray *rows = g_ptr_array_new_with_free_func((GDestroyNotify)history_entry_free);
     while ((status = sqlite3_step(s)) == SQLITE_ROW)
         g_ptr_array_add(rows, read_row(s));
@@ -217,6 +226,38 @@ GPtrArray *history_query(struct history *history, const struct history_filter *f
     }
     sqlite3_finalize(s);
     return rows;
+}
+
+GArray *history_ids(struct history *history, const struct history_filter *filter, GError **error)
+{
+    g_autoptr(GPtrArray) values = g_ptr_array_new_with_free_func(g_free);
+    sqlite3_stmt *s = select_rows(history, "id", filter, values, error);
+    if (!s)
+        return NULL;
+    int status;
+    GArray *ids = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    while ((status = sqlite3_step(s)) == SQLITE_ROW) {
+        int64_t id = sqlite3_column_int64(s, 0);
+        g_array_append_val(ids, id);
+    }
+    if (status != SQLITE_DONE) {
+        fail(history, error);
+        g_clear_pointer(&ids, g_array_unref);
+    }
+    sqlite3_finalize(s);
+    return ids;
+}
+
+struct history_entry *history_get(struct history *history, int64_t id)
+{
+    g_autofree char *sql = g_strdup_printf("SELECT %s FROM pictures WHERE id = ?1", columns);
+    struct history_entry *entry = NULL;
+    sqlite3_stmt *s = NULL;
+    if (sqlite3_prepare_v2(history->db, sql, -1, &s, NULL) == SQLITE_OK &&
+        sqlite3_bind_int64(s, 1, id) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        entry = read_row(s);
+    sqlite3_finalize(s);
+    return entry;
 }
 
 int64_t history_count(struct history *history)

@@ -46,6 +46,10 @@ bool history_add(struct history *history, struct history_entry *entry, GError **
 /* Newest first. GPtrArray of struct history_entry, freed with its elements; NULL on error. */
 GPtrArray *history_query(struct history *history, const struct history_filter *filter,
                          GError **error);
+/* Only the ids (GArray of int64_t), for long lists that are read row by row; NULL on error. */
+GArray *history_ids(struct history *history, const struct history_filter *filter, GError **error);
+/* One row; NULL when it is gone. */
+struct history_entry *history_get(struct history *history, int64_t id);
 int64_t history_count(struct history *history);
 /* Distinct model names, sorted. GPtrArray of char *, freed with its elements. */
 GPtrArray *history_models(struct history *history);

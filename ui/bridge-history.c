@@ -24,10 +24,9 @@ FigPicture *fig_picture_from_entry(const struct history_entry *e, guint job)
 
 GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit)
 {
-    GListStore *store = g_list_store_new(FIG_TYPE_PICTURE);
     struct history *history = fig_bridge_open_history(self);
     if (!history)
-        return G_LIST_MODEL(store);
+        return G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
     struct history_filter f = {
         .text = filter->text && *filter->text ? filter->text : NULL,
         .model = filter->model && *filter->model ? filter->model : NULL,
@@ -37,16 +36,12 @@ GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter,
     if (filter->days > 0)
         f.since = g_get_real_time() / 1000 - (gint64)filter->days * 24 * 3600 * 1000;
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) rows = history_query(history, &f, &error);
-    if (!rows) {
+    GArray *ids = history_ids(history, &f, &error);
+    if (!ids) {
         g_message("%s", error->message);
-        return G_LIST_MODEL(store);
+        return G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
     }
-    g_autoptr(GPtrArray) pictures = g_ptr_array_new_with_free_func(g_object_unref);
-    for (guint i = 0; i < rows->len; i++)
-        g_ptr_array_add(pictures, fig_picture_from_entry(rows->pdata[i], 0));
-    g_list_store_splice(store, 0, 0, pictures->pdata, pictures->len); /* one signal for all */
-    return G_LIST_MODEL(store);
+    return fig_history_list_new(self, ids);
 }
 
 gint64 fig_bridge_history_count(FigBridge *self)

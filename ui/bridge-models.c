@@ -1,11 +1,14 @@
 /* The bridge's models, devices, and settings read from pictures. */
 #include "ui/bridge-private.h"
 
+#include "engine/bench.h"
 #include "engine/library.h"
 #include "engine/metadata.h"
+#include "scheduler/scheduler.h"
 
 #include <glib/gi18n.h>
 #include <string.h>
+#include <unistd.h>
 
 char **fig_bridge_model_folders(FigBridge *self)
 {
@@ -114,6 +117,9 @@ static void list_devices(GTask *task, gpointer source, gpointer data, GCancellab
         d->name = g_strdup(info->name);
         d->label = g_strdup(info->label);
         d->memory = info->memory;
+        if (!d->memory && strcmp(d->name, "cpu") == 0)
+            d->memory = (guint64)sysconf(_SC_PHYS_PAGES) * (guint64)sysconf(_SC_PAGESIZE);
+        d->automatic = info->automatic;
         g_ptr_array_add(devices, d);
     }
     g_task_return_pointer(task, devices, (GDestroyNotify)g_ptr_array_unref);
@@ -129,6 +135,73 @@ GPtrArray *fig_bridge_devices_finish(FigBridge *self, GAsyncResult *result, GErr
 {
     (void)self;
     return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+struct measure {
+    char *device, *precision;
+    double flops;
+};
+
+static void measure_free(void *data)
+{
+    struct measure *m = data;
+    g_free(m->device);
+    g_free(m->precision);
+    g_free(m);
+}
+
+static void measure(GTask *task, gpointer source, gpointer data, GCancellable *cancel)
+{
+    (void)source;
+    (void)cancel;
+    struct measure *m = data;
+    GError *error = NULL;
+    if (bench_device(m->device, m->precision, &m->flops, &error))
+        g_task_return_boolean(task, TRUE);
+    else
+        g_task_return_error(task, error);
+}
+
+void fig_bridge_measure_async(FigBridge *self, const char *device, GAsyncReadyCallback callback,
+                              gpointer user)
+{
+    g_autoptr(GTask) task = g_task_new(self, NULL, callback, user);
+    struct measure *m = g_new0(struct measure, 1);
+    m->device = g_strdup(device);
+    m->precision = g_strdup(fig_record_text(fig_bridge_settings(self), "precision"));
+    g_task_set_task_data(task, m, measure_free);
+    g_task_run_in_thread(task, measure);
+}
+
+/* "speeds" of the settings: a key file's lines, "cpu/auto=1.2e11". */
+static GKeyFile *speeds(FigBridge *self)
+{
+    GKeyFile *file = g_key_file_new();
+    const char *text = fig_record_text(fig_bridge_settings(self), "speeds");
+    if (*text)
+        g_key_file_load_from_data(file, text, (gsize)-1, G_KEY_FILE_NONE, NULL);
+    return file;
+}
+
+double fig_bridge_measure_finish(FigBridge *self, GAsyncResult *result, GError **error)
+{
+    const struct measure *m = g_task_get_task_data(G_TASK(result));
+    if (!g_task_propagate_boolean(G_TASK(result), error))
+        return 0;
+    g_autoptr(GKeyFile) file = speeds(self);
+    g_autofree char *key = g_strconcat(m->device, "/", m->precision, NULL);
+    g_key_file_set_double(file, "speeds", key, m->flops);
+    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    g_object_set(fig_bridge_settings(self), "speeds", text, NULL);
+    return m->flops;
+}
+
+double fig_bridge_speed(FigBridge *self, const char *device)
+{
+    g_autoptr(GKeyFile) file = speeds(self);
+    g_autofree char *key =
+        g_strconcat(device, "/", fig_record_text(fig_bridge_settings(self), "precision"), NULL);
+    return g_key_file_get_double(file, "speeds", key, NULL);
 }
 
 /* ---- settings from pictures ---- */
@@ -149,6 +222,7 @@ static void to_engine(FigRequest *from, struct request *to)
         .fixed_seed = !fig_record_bool(from, "random-seed"),
         .seed = fig_record_uint64(from, "seed"),
         .clip_skip = fig_record_int(from, "clip-skip"),
+        .rng = (enum rng)fig_record_int(from, "rng"),
     };
     request_copy(to, &r);
 }
@@ -161,40 +235,104 @@ static void from_engine(const struct request *from, FigRequest *to)
                  "steps", CLAMP(from->steps, 1, 150), "guidance", CLAMP(from->cfg, 1.0, 30.0),
                  "sampler", from->sampler ? from->sampler : "", "schedule",
                  from->schedule ? from->schedule : "", "random-seed", !from->fixed_seed, "seed",
-                 from->seed, "clip-skip", CLAMP(from->clip_skip, 1, 12), NULL);
+                 from->seed, "clip-skip", CLAMP(from->clip_skip, 1, 12), "rng", (int)from->rng,
+                 NULL);
 }
 
-static void apply(const struct metadata *metadata, FigRequest *request, GPtrArray *changes,
-                  GPtrArray *notices)
+static void apply(const struct metadata *metadata, FigRequest *request, GPtrArray *notices)
 {
     struct request r;
     to_engine(request, &r);
-    metadata_apply(metadata, &r, changes, notices);
+    metadata_apply(metadata, &r, NULL, notices);
     from_engine(&r, request);
+    g_object_set(request, "styles", "", NULL); /* their words are in the picture's prompt */
+    if (notices && r.fixed_eta)
+        g_ptr_array_add(notices, g_strdup(_("Eta cannot be set in the window.")));
+    if (notices && r.variation_strength > 0)
+        g_ptr_array_add(notices, g_strdup(_("Variation seeds cannot be set in the window.")));
     request_clear(&r);
 }
 
+/* How a person reads a value of the request. g_free(). */
+static char *value_of(FigRequest *request, const char *field)
+{
+    if (strcmp(field, "width") == 0)
+        return g_strdup_printf("%d × %d", fig_record_int(request, "width"),
+                               fig_record_int(request, "height"));
+    if (strcmp(field, "guidance") == 0)
+        return g_strdup_printf("%g", fig_record_double(request, "guidance"));
+    if (strcmp(field, "seed") == 0)
+        return fig_record_bool(request, "random-seed")
+                   ? g_strdup(_("random"))
+                   : g_strdup_printf("%" G_GUINT64_FORMAT, fig_record_uint64(request, "seed"));
+    if (strcmp(field, "steps") == 0 || strcmp(field, "clip-skip") == 0)
+        return g_strdup_printf("%d", fig_record_int(request, field));
+    const char *text = fig_record_text(request, field);
+    if (strcmp(field, "model") == 0 && *text)
+        return g_path_get_basename(text);
+    if (!*text && strcmp(field, "sampler") == 0) /* as the panel shows it */
+        text = sched_sampler_name(SCHED_DPMPP_2M);
+    if (!*text && strcmp(field, "schedule") == 0)
+        text = sched_schedule_name(SCHED_AUTOMATIC);
+    return g_strdup(text);
+}
+
+static void list_changes(FigRequest *before, FigRequest *after, GPtrArray *changes, GPtrArray *same)
+{
+    static const struct {
+        const char *field, *name;
+        bool whole; /* long texts: only what they become */
+    } table[] = {
+        {"prompt", N_("Prompt"), true},        {"negative", N_("Negative prompt"), true},
+        {"model", N_("Model"), false},         {"sampler", N_("Sampler"), false},
+        {"schedule", N_("Schedule"), false},   {"steps", N_("Steps"), false},
+        {"guidance", N_("Guidance"), false},   {"width", N_("Size"), false},
+        {"seed", N_("Seed"), false},           {"styles", N_("Style"), false},
+        {"clip-skip", N_("Clip skip"), false},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autofree char *old = value_of(before, table[i].field);
+        g_autofree char *new = value_of(after, table[i].field);
+        const char *name = g_dgettext(NULL, table[i].name);
+        if (strcmp(old, new) == 0)
+            g_ptr_array_add(same, g_strdup_printf("%s: %s", name, *new ? new : "–"));
+        else if (table[i].whole)
+            g_ptr_array_add(changes, g_strdup_printf("%s: %s", name, *new ? new : "–"));
+        else
+            g_ptr_array_add(changes, g_strdup_printf("%s: %s → %s", name, old, new));
+    }
+}
+
 gboolean fig_bridge_read_settings(FigBridge *self, const char *path, FigRequest *base,
-                                  FigRequest **request, char **origin, GPtrArray **changes,
-                                  GPtrArray **notices, GError **error)
+                                  FigRequest **request, struct fig_import *import, GError **error)
 {
     (void)self;
     struct metadata *metadata = metadata_read(path, error);
     if (!metadata)
         return FALSE;
-    *changes = g_ptr_array_new_with_free_func(g_free);
-    *notices = g_ptr_array_new_with_free_func(g_free);
-    *origin = g_strdup(metadata->origin);
+    import->origin = g_strdup(metadata->origin);
+    import->changes = g_ptr_array_new_with_free_func(g_free);
+    import->same = g_ptr_array_new_with_free_func(g_free);
+    import->notices = g_ptr_array_new_with_free_func(g_free);
     *request = fig_record_copy(base);
-    apply(metadata, *request, *changes, *notices);
+    apply(metadata, *request, import->notices);
+    list_changes(base, *request, import->changes, import->same);
     metadata_free(metadata);
     return TRUE;
+}
+
+void fig_import_clear(struct fig_import *import)
+{
+    g_clear_pointer(&import->origin, g_free);
+    g_clear_pointer(&import->changes, g_ptr_array_unref);
+    g_clear_pointer(&import->same, g_ptr_array_unref);
+    g_clear_pointer(&import->notices, g_ptr_array_unref);
 }
 
 void fig_bridge_parse_settings(FigBridge *self, const char *parameters, FigRequest *request)
 {
     (void)self;
     struct metadata *metadata = metadata_parse(parameters);
-    apply(metadata, request, NULL, NULL);
+    apply(metadata, request, NULL);
     metadata_free(metadata);
 }

@@ -15,3 +15,6 @@ char **fig_bridge_model_folders(FigBridge *self); /* NULL-terminated, g_strfreev
 
 /* job: the key of the job that made it now, 0 = none. */
 FigPicture *fig_picture_from_entry(const struct history_entry *entry, guint job);
+
+/* The pictures of these ids (GArray of int64_t; taken), read when somebody looks at them. */
+GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids);

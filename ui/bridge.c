@@ -411,6 +411,7 @@ void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *
         .emphasis = (enum emphasis)fig_record_int(s, "emphasis"),
         .vae = (char *)fig_record_text(s, "vae"),
         .low_memory = fig_record_bool(s, "low-memory"),
+        .rng = (enum rng)fig_record_int(from, "rng"),
         .device = (char *)fig_record_text(s, "device"),
         .precision = (char *)fig_record_text(s, "precision"),
         .folder = folder,

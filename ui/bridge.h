@@ -98,23 +98,34 @@ char *fig_bridge_models_folder(FigBridge *self);   /* g_free() */
 
 struct fig_device {
     char *name, *label;
-    guint64 memory;
+    guint64 memory; /* bytes, 0 = not known */
+    gboolean automatic;
 };
 /* Opens drivers on a worker thread; fig_bridge_devices_finish() gives a GPtrArray of struct
  * fig_device. */
 void fig_bridge_devices_async(FigBridge *self, GAsyncReadyCallback callback, gpointer user);
 GPtrArray *fig_bridge_devices_finish(FigBridge *self, GAsyncResult *result, GError **error);
+/* Measures a device (by name) in the precision of the preferences, on a worker thread, some seconds
+ * long. The finish function gives FLOP/s, 0 on failure; the settings keep it. */
+void fig_bridge_measure_async(FigBridge *self, const char *device, GAsyncReadyCallback callback,
+                              gpointer user);
+double fig_bridge_measure_finish(FigBridge *self, GAsyncResult *result, GError **error);
+/* What was measured of this device in this precision, 0 = not yet. */
+double fig_bridge_speed(FigBridge *self, const char *device);
 
 /* ---- settings from pictures (bridge-models.c) ---- */
 
-/*
- * Reads what a picture says about itself. On success `request` holds `base` with the settings
- * applied, and the two arrays (GPtrArray of char *, owned by the caller) one sentence for each
- * change and for each thing that cannot be honoured.
- */
+/* What taking over a picture's settings would do, a sentence each (char *). */
+struct fig_import {
+    char *origin;                        /* the program that wrote them */
+    GPtrArray *changes, *same, *notices; /* notices: what cannot be honoured */
+};
+void fig_import_clear(struct fig_import *import);
+
+/* Reads what a picture says about itself. On success `request` holds `base` with the settings
+ * applied, and `import` what that means (fig_import_clear()). */
 gboolean fig_bridge_read_settings(FigBridge *self, const char *path, FigRequest *base,
-                                  FigRequest **request, char **origin, GPtrArray **changes,
-                                  GPtrArray **notices, GError **error);
+                                  FigRequest **request, struct fig_import *import, GError **error);
 /* The same from the settings text of a picture in the history. */
 void fig_bridge_parse_settings(FigBridge *self, const char *parameters, FigRequest *request);
 /* Tokens of a prompt without weights and commands; 0 when the tokenizer is not at hand. */

@@ -24,6 +24,22 @@ static void answered(AdwMessageDialog *dialog, const char *response, struct impo
         fig_record_assign(import->request, import->changed);
 }
 
+static GtkWidget *lines_new(GPtrArray *lines)
+{
+    GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 6);
+    for (guint i = 0; i < lines->len; i++) {
+        GtkWidget *label = gtk_label_new(lines->pdata[i]); /* plain text: it comes from a file */
+        gtk_label_set_xalign(GTK_LABEL(label), 0);
+        gtk_label_set_wrap(GTK_LABEL(label), TRUE);
+        gtk_label_set_wrap_mode(GTK_LABEL(label), PANGO_WRAP_WORD_CHAR);
+        gtk_label_set_lines(GTK_LABEL(label), 4);
+        gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
+        gtk_label_set_max_width_chars(GTK_LABEL(label), 56);
+        gtk_box_append(GTK_BOX(box), label);
+    }
+    return box;
+}
+
 static void add_lines(GtkBox *box, const char *heading, GPtrArray *lines)
 {
     if (!lines->len)
@@ -33,31 +49,42 @@ static void add_lines(GtkBox *box, const char *heading, GPtrArray *lines)
     gtk_widget_add_css_class(title, "heading");
     gtk_widget_set_margin_top(title, 6);
     gtk_box_append(box, title);
-    for (guint i = 0; i < lines->len; i++) {
-        GtkWidget *label = gtk_label_new(lines->pdata[i]); /* plain text: it comes from a file */
-        gtk_label_set_xalign(GTK_LABEL(label), 0);
-        gtk_label_set_wrap(GTK_LABEL(label), TRUE);
-        gtk_label_set_wrap_mode(GTK_LABEL(label), PANGO_WRAP_WORD_CHAR);
-        gtk_label_set_lines(GTK_LABEL(label), 4);
-        gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
-        gtk_label_set_max_width_chars(GTK_LABEL(label), 56);
-        gtk_box_append(box, label);
-    }
+    gtk_box_append(box, lines_new(lines));
 }
 
-void fig_import_dialog_show(GtkWindow *parent, const char *origin, FigRequest *request,
-                            FigRequest *changed, GPtrArray *changes, GPtrArray *notices)
+/* What is the same already, folded away. */
+static void add_folded(GtkBox *box, GPtrArray *lines)
 {
-    g_autofree char *body = g_strdup_printf(_("Settings found, written by %s."), origin);
+    if (!lines->len)
+        return;
+    g_autofree char *heading = g_strdup_printf(_("Unchanged (%u)"), lines->len);
+    GtkWidget *expander = gtk_expander_new(heading);
+    GtkWidget *inside = lines_new(lines);
+    gtk_widget_add_css_class(inside, "dim-label");
+    gtk_widget_set_margin_top(inside, 6);
+    gtk_expander_set_child(GTK_EXPANDER(expander), inside);
+    gtk_widget_set_margin_top(expander, 6);
+    gtk_box_append(box, expander);
+}
+
+void fig_import_dialog_show(GtkWindow *parent, FigRequest *request, FigRequest *changed,
+                            const struct fig_import *what)
+{
+    g_autofree char *body =
+        what->changes->len
+            ? g_strdup_printf(_("Settings found, written by %s."), what->origin)
+            : g_strdup_printf(_("Settings found, written by %s. They are the ones you have."),
+                              what->origin);
     GtkWidget *dialog = adw_message_dialog_new(parent, _("Use this picture's settings?"), body);
     GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 6);
-    add_lines(GTK_BOX(box), _("Will change"), changes);
-    add_lines(GTK_BOX(box), _("Cannot be honoured"), notices);
+    add_lines(GTK_BOX(box), _("Will change"), what->changes);
+    add_lines(GTK_BOX(box), _("Cannot be honoured"), what->notices);
+    add_folded(GTK_BOX(box), what->same);
     GtkWidget *scroller = gtk_scrolled_window_new();
     gtk_scrolled_window_set_policy(GTK_SCROLLED_WINDOW(scroller), GTK_POLICY_NEVER,
                                    GTK_POLICY_AUTOMATIC);
     gtk_scrolled_window_set_propagate_natural_height(GTK_SCROLLED_WINDOW(scroller), TRUE);
-    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 360);
+    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 320);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), box);
     adw_message_dialog_set_extra_child(ADW_MESSAGE_DIALOG(dialog), scroller);
     adw_message_dialog_add_responses(ADW_MESSAGE_DIALOG(dialog), "cancel", _("_Cancel"), "use",
@@ -71,7 +98,5 @@ void fig_import_dialog_show(GtkWindow *parent, const char *origin, FigRequest *r
     struct import *import = g_new(struct import, 1);
     *import = (struct import){g_object_ref(request), g_object_ref(changed)};
     g_signal_connect_data(dialog, "response", G_CALLBACK(answered), import, import_free, 0);
-    g_ptr_array_unref(changes);
-    g_ptr_array_unref(notices);
     gtk_window_present(GTK_WINDOW(dialog));
 }

@@ -8,7 +8,6 @@
 
 #include <adwaita.h>
 
-/* Takes the two arrays (of char *). On acceptance `request` is assigned the settings of `changed`.
- */
-void fig_import_dialog_show(GtkWindow *parent, const char *origin, FigRequest *request,
-                            FigRequest *changed, GPtrArray *changes, GPtrArray *notices);
+/* On acceptance `request` is assigned the settings of `changed`. */
+void fig_import_dialog_show(GtkWindow *parent, FigRequest *request, FigRequest *changed,
+                            const struct fig_import *what);

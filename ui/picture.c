@@ -136,6 +136,7 @@ GdkPaintable *fig_picture_get_thumbnail(FigPicture *self)
 /* One request for a thumbnail, on its way to a worker and back. */
 struct thumbnail {
     FigPicture *picture; /* a reference */
+    guint turn;          /* the later, the sooner: it is what somebody looks at now */
     char *path;
     GBytes *rgb;
     int width, height;
@@ -206,16 +207,27 @@ static void make_thumbnail(gpointer data, gpointer user)
     g_idle_add_full(G_PRIORITY_DEFAULT_IDLE, thumbnail_arrived, t, NULL);
 }
 
+static int last_first(gconstpointer a, gconstpointer b, gpointer user)
+{
+    (void)user;
+    const struct thumbnail *one = a, *other = b;
+    return (one->turn < other->turn) - (one->turn > other->turn);
+}
+
 void fig_picture_want_thumbnail(FigPicture *self)
 {
     static GThreadPool *pool;
+    static guint turn;
     if (self->thumbnail_wanted)
         return;
     self->thumbnail_wanted = TRUE;
-    if (!pool)
+    if (!pool) {
         pool = g_thread_pool_new(make_thumbnail, NULL, 1, FALSE, NULL);
+        g_thread_pool_set_sort_function(pool, last_first, NULL);
+    }
     struct thumbnail *t = g_new0(struct thumbnail, 1);
     t->picture = g_object_ref(self);
+    t->turn = turn++;
     t->path = g_strdup(self->facts.path);
     t->rgb = self->facts.rgb ? g_bytes_ref(self->facts.rgb) : NULL;
     t->width = self->facts.width;

@@ -12,8 +12,9 @@ struct _FigPreferences {
     AdwComboRow *device, *precision, *theme;
     GtkSpinButton *preview_every, *quality;
     GtkSwitch *notify, *jpeg, *metadata;
-    AdwActionRow *folder_row, *quality_row, *models_row, *more_models_row, *rebuild_row;
-    GtkButton *choose_folder, *add_models, *clear_models, *rebuild;
+    AdwActionRow *speed_row, *folder_row, *quality_row, *models_row, *more_models_row, *rebuild_row;
+    GtkButton *choose_folder, *add_models, *clear_models, *rebuild, *measure;
+    GtkSpinner *measuring;
     AdwEntryRow *pattern;
 
     /* Owned References */
@@ -46,16 +47,68 @@ static guint index_of(const char *const *values, guint n, const char *value)
     return 0;
 }
 
-static void precision_selected(FigPreferences *self)
-{
-    g_object_set(self->settings, "precision",
-                 precisions[adw_combo_row_get_selected(self->precision)], NULL);
-}
-
 static void theme_selected(FigPreferences *self)
 {
     g_object_set(self->settings, "theme", themes[adw_combo_row_get_selected(self->theme)], NULL);
     fig_preferences_apply_theme(self->settings);
+}
+
+/* The one that is chosen, or that "Automatic" takes; NULL until the devices are known. */
+static const struct fig_device *chosen_device(FigPreferences *self)
+{
+    const char *name = fig_record_text(self->settings, "device");
+    for (guint i = 0; self->devices && i < self->devices->len; i++) {
+        const struct fig_device *d = self->devices->pdata[i];
+        if (strcmp(name, "auto") == 0 ? d->automatic : strcmp(name, d->name) == 0)
+            return d;
+    }
+    return NULL;
+}
+
+static void show_speed(FigPreferences *self)
+{
+    const struct fig_device *d = chosen_device(self);
+    double speed = d ? fig_bridge_speed(self->bridge, d->name) : 0;
+    gboolean busy;
+    g_object_get(self->bridge, "busy", &busy, NULL);
+    gboolean measuring = gtk_spinner_get_spinning(self->measuring);
+    g_autofree char *text =
+        measuring   ? g_strdup(_("Measuring…"))
+        : speed > 0 ? g_strdup_printf(_("%s: %.0f GFLOP/s, measured"), d->label, speed / 1e9)
+        : d         ? g_strdup_printf(_("%s: not measured yet"), d->label)
+                    : g_strdup("");
+    adw_action_row_set_subtitle(self->speed_row, text);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->measure), d && !busy && !measuring);
+}
+
+static void measured(GObject *source, GAsyncResult *result, gpointer user)
+{
+    g_autoptr(FigPreferences) self = user;
+    g_autoptr(GError) error = NULL;
+    double speed = fig_bridge_measure_finish(FIG_BRIDGE(source), result, &error);
+    if (!self->settings) /* closed meanwhile */
+        return;
+    gtk_spinner_stop(self->measuring);
+    show_speed(self);
+    if (speed <= 0 && error)
+        adw_action_row_set_subtitle(self->speed_row, error->message);
+}
+
+static void measure_clicked(FigPreferences *self)
+{
+    const struct fig_device *d = chosen_device(self);
+    if (!d)
+        return;
+    gtk_spinner_start(self->measuring);
+    show_speed(self);
+    fig_bridge_measure_async(self->bridge, d->name, measured, g_object_ref(self));
+}
+
+static void precision_selected(FigPreferences *self)
+{
+    g_object_set(self->settings, "precision",
+                 precisions[adw_combo_row_get_selected(self->precision)], NULL);
+    show_speed(self);
 }
 
 static void device_selected(FigPreferences *self)
@@ -65,6 +118,7 @@ static void device_selected(FigPreferences *self)
         return;
     const struct fig_device *d = i ? self->devices->pdata[i - 1] : NULL;
     g_object_set(self->settings, "device", d ? d->name : "auto", NULL);
+    show_speed(self);
 }
 
 static void devices_known(GObject *source, GAsyncResult *result, gpointer user)
@@ -79,13 +133,17 @@ static void devices_known(GObject *source, GAsyncResult *result, gpointer user)
     guint selected = 0;
     for (guint i = 0; i < self->devices->len; i++) {
         const struct fig_device *d = self->devices->pdata[i];
-        gtk_string_list_append(labels, d->label);
+        g_autofree char *size = d->memory ? g_format_size(d->memory) : NULL;
+        g_autofree char *label =
+            size ? g_strdup_printf("%s · %s", d->label, size) : g_strdup(d->label);
+        gtk_string_list_append(labels, label);
         if (strcmp(d->name, current) == 0)
             selected = i + 1;
     }
     adw_combo_row_set_model(self->device, G_LIST_MODEL(labels));
     adw_combo_row_set_selected(self->device, selected);
     g_signal_connect_swapped(self->device, "notify::selected", G_CALLBACK(device_selected), self);
+    show_speed(self);
 }
 
 static void show_folders(FigPreferences *self)
@@ -203,10 +261,14 @@ static void set_up(FigPreferences *self)
     g_signal_connect_swapped(self->add_models, "clicked", G_CALLBACK(add_models_clicked), self);
     g_signal_connect_swapped(self->clear_models, "clicked", G_CALLBACK(clear_models_clicked), self);
     g_signal_connect_swapped(self->rebuild, "clicked", G_CALLBACK(rebuild_clicked), self);
+    g_signal_connect_swapped(self->measure, "clicked", G_CALLBACK(measure_clicked), self);
+    g_signal_connect_object(self->bridge, "notify::busy", G_CALLBACK(show_speed), self,
+                            G_CONNECT_SWAPPED);
     g_signal_connect_object(self->settings, "notify::jpeg", G_CALLBACK(show_quality), self,
                             G_CONNECT_SWAPPED);
     show_folders(self);
     show_quality(self);
+    show_speed(self);
     fig_bridge_devices_async(self->bridge, devices_known, g_object_ref(self));
 }
 
@@ -235,6 +297,9 @@ static void fig_preferences_class_init(FigPreferencesClass *class)
     CHILD(notify);
     CHILD(jpeg);
     CHILD(metadata);
+    CHILD(speed_row);
+    CHILD(measure);
+    CHILD(measuring);
     CHILD(folder_row);
     CHILD(quality_row);
     CHILD(models_row);

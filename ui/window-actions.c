@@ -32,7 +32,9 @@ void fig_window_update_actions(FigWindow *self)
     gtk_widget_action_set_enabled(widget, "win.favourite", saved);
     gtk_widget_action_set_enabled(widget, "win.trash", saved);
     gtk_widget_set_sensitive(GTK_WIDGET(self->compare), shown && self->before);
-    gtk_widget_set_visible(self->toolbar, shown);
+    gtk_button_set_icon_name(self->star, saved && fig_picture_facts(self->shown)->favourite
+                                             ? "starred-symbolic"
+                                             : "non-starred-symbolic");
 }
 
 static void generate(GtkWidget *widget, const char *name, GVariant *parameter)
@@ -246,6 +248,7 @@ static void favourite(GtkWidget *widget, const char *name, GVariant *parameter)
     (void)parameter;
     FigWindow *self = FIG_WINDOW(widget);
     fig_bridge_set_favourite(self->bridge, self->shown, !fig_picture_facts(self->shown)->favourite);
+    fig_window_update_actions(self);
 }
 
 static void trash(GtkWidget *widget, const char *name, GVariant *parameter)

@@ -36,13 +36,12 @@ void fig_window_open_file(FigWindow *self, const char *path)
     }
     g_autoptr(GError) error = NULL;
     g_autoptr(FigRequest) changed = NULL;
-    g_autofree char *origin = NULL;
-    GPtrArray *changes, *notices;
-    if (fig_bridge_read_settings(self->bridge, path, self->request, &changed, &origin, &changes,
-                                 &notices, &error))
-        fig_import_dialog_show(GTK_WINDOW(self), origin, self->request, changed, changes, notices);
+    struct fig_import import = {0};
+    if (fig_bridge_read_settings(self->bridge, path, self->request, &changed, &import, &error))
+        fig_import_dialog_show(GTK_WINDOW(self), self->request, changed, &import);
     else
         fig_window_toast(self, error->message);
+    fig_import_clear(&import);
 }
 
 static gboolean dropped(FigWindow *self, const GValue *value)

@@ -374,6 +374,7 @@ static void fig_window_class_init(FigWindowClass *class)
     CHILD(toolbar);
     CHILD(strip_box);
     CHILD(compare);
+    CHILD(star);
     CHILD(examples);
 #undef CHILD
     fig_window_class_install_actions(widget_class);

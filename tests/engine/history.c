@@ -13,6 +13,14 @@ static unsigned count(struct history *h, struct history_filter filter)
     GError *error = NULL;
     g_autoptr(GPtrArray) rows = history_query(h, &filter, &error);
     CHECK(rows, "%s", error ? error->message : "");
+    g_autoptr(GArray) ids = history_ids(h, &filter, NULL);
+    CHECK(rows && ids && ids->len == rows->len, "as many ids as rows");
+    for (unsigned i = 0; rows && ids && i < MIN(ids->len, rows->len); i++) {
+        const struct history_entry *row = rows->pdata[i];
+        struct history_entry *one = history_get(h, g_array_index(ids, int64_t, i));
+        CHECK(one && one->id == row->id && g_strcmp0(one->path, row->path) == 0);
+        history_entry_free(one);
+    }
     return rows ? rows->len : 0;
 }
 
@@ -67,6 +75,7 @@ static void test_queries(void)
     CHECK(prompts->len == 2);
     CHECK_STR(prompts->pdata[0], "a blue_bird");
     CHECK(history_forget(h, first->id, NULL) && history_count(h) == 2);
+    CHECK(!history_get(h, first->id), "it is gone");
     history_close(h);
 }
 

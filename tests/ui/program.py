@@ -280,6 +280,10 @@ def step_open(s):
     check(second.returncode == 0, "opening a picture from outside")
     dialog = s.dialog(r"Use this picture's settings\?")
     s.check_names(dialog)
+    changes = [w.name for w in dialog.all("label", "(Prompt|Seed|Steps|Size|Model): .*")]
+    check("Prompt: a red apple, blue" in changes and any(re.fullmatch(r"Seed: random → \d+", c) for c in changes),
+          f"what will change: {changes}")
+    check(not any(c.startswith("Size") for c in changes), "what stays as it is is folded away")
     s.desktop.shot("import")
     field = s.window.one("text", "Prompt")
     check(field.text == "something else", "nothing changes before it is asked for")
