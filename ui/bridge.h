@@ -113,6 +113,21 @@ double fig_bridge_measure_finish(FigBridge *self, GAsyncResult *result, GError *
 /* What was measured of this device in this precision, 0 = not yet. */
 double fig_bridge_speed(FigBridge *self, const char *device);
 
+/* ---- what a request will take, and styles (bridge-estimate.c) ---- */
+
+struct fig_estimate {
+    guint64 memory, budget; /* bytes at most at once, and what there is; budget 0 = not known */
+    gboolean fits;
+    double seconds; /* of the whole job, loading left out; negative = not measured yet */
+};
+/* On a worker thread: opens the model's headers. A sentence when the request or the model is at
+ * fault. */
+void fig_bridge_estimate_async(FigBridge *self, FigRequest *request, GCancellable *cancel,
+                               GAsyncReadyCallback callback, gpointer user);
+gboolean fig_bridge_estimate_finish(FigBridge *self, GAsyncResult *result,
+                                    struct fig_estimate *estimate, GError **error);
+GStrv fig_bridge_styles(FigBridge *self); /* names; g_strfreev() */
+
 /* ---- settings from pictures (bridge-models.c) ---- */
 
 /* What taking over a picture's settings would do, a sentence each (char *). */

@@ -12,9 +12,9 @@ struct _FigPanel {
 
     /* Template Widgets */
     FigPrompt *prompt, *negative;
-    GtkLabel *tokens, *hint;
+    GtkLabel *tokens, *hint, *estimate;
     GtkMenuButton *recent, *size;
-    AdwComboRow *model, *sampler, *schedule;
+    AdwComboRow *model, *sampler, *schedule, *style;
     GtkScale *steps_scale, *guidance_scale;
     GtkSpinButton *steps, *guidance, *pictures, *clip_skip, *width, *height;
     GtkAdjustment *steps_adjustment, *guidance_adjustment;
@@ -28,6 +28,10 @@ struct _FigPanel {
     FigRequest *request;
     FigBridge *bridge;
     GPtrArray *models; /* struct fig_model */
+    GStrv styles;
+    GCancellable *estimating; /* the last request for an estimate */
+
+    guint estimate_soon; /* source: the settings come to rest first */
 
     gboolean filling; /* the lists are being filled: selections are not the user's */
 };
@@ -201,6 +205,98 @@ static gboolean to_multiple(GBinding *binding, const GValue *from, GValue *to, g
     return TRUE;
 }
 
+/* ---- styles, and what it will take ---- */
+
+static void fill_styles(FigPanel *self)
+{
+    g_clear_pointer(&self->styles, g_strfreev);
+    self->styles = fig_bridge_styles(self->bridge);
+    const char *wanted = fig_record_text(self->request, "styles");
+    g_autoptr(GtkStringList) names = gtk_string_list_new(NULL);
+    gtk_string_list_append(names, _("None"));
+    guint selected = 0;
+    for (guint i = 0; self->styles[i]; i++) {
+        gtk_string_list_append(names, self->styles[i]);
+        if (strcmp(self->styles[i], wanted) == 0)
+            selected = i + 1;
+    }
+    self->filling = TRUE;
+    adw_combo_row_set_model(self->style, G_LIST_MODEL(names));
+    adw_combo_row_set_selected(self->style, selected);
+    self->filling = FALSE;
+    gtk_widget_set_visible(GTK_WIDGET(self->style), self->styles[0] != NULL);
+    if (!selected && *wanted) /* the file is gone */
+        g_object_set(self->request, "styles", "", NULL);
+}
+
+static void style_selected(FigPanel *self)
+{
+    guint i = adw_combo_row_get_selected(self->style);
+    if (!self->filling && i <= g_strv_length(self->styles))
+        g_object_set(self->request, "styles", i ? self->styles[i - 1] : "", NULL);
+}
+
+/* "about 40 s · 2.3 GB memory". */
+static char *estimate_line(const struct fig_estimate *e)
+{
+    g_autofree char *memory = g_format_size(e->memory), *there = g_format_size(e->budget);
+    if (!e->fits)
+        return g_strdup_printf(_("needs %s of memory; %s are there"), memory, there);
+    int seconds = (int)(e->seconds + 0.5);
+    if (e->seconds < 0)
+        return g_strdup_printf(_("%s of memory"), memory);
+    if (e->seconds < 1)
+        return g_strdup_printf(_("less than 1 s · %s of memory"), memory);
+    if (seconds < 90)
+        return g_strdup_printf(_("about %d s · %s of memory"), seconds, memory);
+    return g_strdup_printf(_("about %d min · %s of memory"), (seconds + 30) / 60, memory);
+}
+
+static void estimated(GObject *source, GAsyncResult *result, gpointer user)
+{
+    g_autoptr(FigPanel) self = user;
+    g_autoptr(GError) error = NULL;
+    struct fig_estimate e;
+    gboolean known = fig_bridge_estimate_finish(FIG_BRIDGE(source), result, &e, &error);
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) || !self->request)
+        return;
+    g_autofree char *line = known ? estimate_line(&e) : g_strdup("");
+    gtk_label_set_label(self->estimate, line);
+    gtk_widget_set_tooltip_text(GTK_WIDGET(self->estimate), error ? error->message : NULL);
+    if (known && !e.fits)
+        gtk_widget_add_css_class(GTK_WIDGET(self->estimate), "warning");
+    else
+        gtk_widget_remove_css_class(GTK_WIDGET(self->estimate), "warning");
+}
+
+static gboolean estimate_now(gpointer user)
+{
+    FigPanel *self = user;
+    self->estimate_soon = 0;
+    if (self->estimating)
+        g_cancellable_cancel(self->estimating);
+    g_clear_object(&self->estimating);
+    self->estimating = g_cancellable_new();
+    fig_bridge_estimate_async(self->bridge, self->request, self->estimating, estimated,
+                              g_object_ref(self));
+    return G_SOURCE_REMOVE;
+}
+
+static void estimate_again(FigPanel *self)
+{
+    g_clear_handle_id(&self->estimate_soon, g_source_remove);
+    self->estimate_soon = g_timeout_add(400, estimate_now, self);
+}
+
+/* A run has ended: the next estimate knows how long it took. */
+static void busy_changed(FigPanel *self)
+{
+    gboolean busy;
+    g_object_get(self->bridge, "busy", &busy, NULL);
+    if (!busy)
+        estimate_again(self);
+}
+
 /* ---- seed, tokens, recent prompts ---- */
 
 static gboolean seed_to_text(GBinding *binding, const GValue *from, GValue *to, gpointer user)
@@ -370,21 +466,45 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
         {"notify::prompt", G_CALLBACK(show_tokens)},
         {"notify::seed", G_CALLBACK(show_seed)},
         {"notify::model", G_CALLBACK(fig_panel_refresh_models)},
+        {"notify::model", G_CALLBACK(estimate_again)},
+        {"notify::width", G_CALLBACK(estimate_again)},
+        {"notify::height", G_CALLBACK(estimate_again)},
+        {"notify::steps", G_CALLBACK(estimate_again)},
+        {"notify::guidance", G_CALLBACK(estimate_again)},
+        {"notify::sampler", G_CALLBACK(estimate_again)},
+        {"notify::pictures", G_CALLBACK(estimate_again)},
     };
     for (guint i = 0; i < G_N_ELEMENTS(shows); i++)
         g_signal_connect_object(request, shows[i].signal, shows[i].show, self, G_CONNECT_SWAPPED);
+    FigSettings *settings = fig_bridge_settings(bridge);
+    const char *const matter[] = {"notify::device", "notify::precision", "notify::model-folders"};
+    for (guint i = 0; i < G_N_ELEMENTS(matter); i++)
+        g_signal_connect_object(settings, matter[i], G_CALLBACK(estimate_again), self,
+                                G_CONNECT_SWAPPED);
+    g_signal_connect_object(settings, "notify::model-folders", G_CALLBACK(fill_styles), self,
+                            G_CONNECT_SWAPPED);
+    g_signal_connect_object(bridge, "notify::busy", G_CALLBACK(busy_changed), self,
+                            G_CONNECT_SWAPPED);
+    fill_styles(self);
+    g_signal_connect_swapped(self->style, "notify::selected", G_CALLBACK(style_selected), self);
     show_sampler(self);
     show_size(self);
     show_seed(self);
     show_tokens(self);
+    estimate_again(self);
 }
 
 static void fig_panel_dispose(GObject *object)
 {
     FigPanel *self = FIG_PANEL(object);
+    g_clear_handle_id(&self->estimate_soon, g_source_remove);
+    if (self->estimating)
+        g_cancellable_cancel(self->estimating);
+    g_clear_object(&self->estimating);
     g_clear_object(&self->request);
     g_clear_object(&self->bridge);
     g_clear_pointer(&self->models, g_ptr_array_unref);
+    g_clear_pointer(&self->styles, g_strfreev);
     G_OBJECT_CLASS(fig_panel_parent_class)->dispose(object);
 }
 
@@ -420,6 +540,8 @@ static void fig_panel_class_init(FigPanelClass *class)
     CHILD(swap);
     CHILD(seed);
     CHILD(random_seed);
+    CHILD(style);
+    CHILD(estimate);
 #undef CHILD
 }
 
