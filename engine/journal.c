@@ -287,7 +287,7 @@ void journal_move(struct journal *journal, unsigned key, unsigned position)
     g_ptr_array_insert(journal->jobs, (int)MIN(position, journal->jobs->len), job);
 }
 
-/* Is this the file of picture `index` of the job? By its settings (of a prompt with wildcards the
+/* Is this the file of picture `index` of the job? By its settings (with wildcards or styles the
  * file tells what they became); by the seed in its name when it carries none. */
 static bool is_picture_of(const struct journal_job *job, int index, const char *name,
                           const struct history_entry *entry)
@@ -295,8 +295,9 @@ static bool is_picture_of(const struct journal_job *job, int index, const char *
     uint64_t seed = job->request.seed + (uint64_t)index;
     if (*entry->parameters) {
         g_autofree char *prompt = g_strstrip(g_strdup(job->request.prompt));
-        bool wildcards = strstr(prompt, "__") || strchr(prompt, '{');
-        return entry->seed == seed && (wildcards || g_strcmp0(entry->prompt, prompt) == 0);
+        const char *styles = job->request.styles;
+        bool grows = strstr(prompt, "__") || strchr(prompt, '{') || (styles && *styles);
+        return entry->seed == seed && (grows || g_strcmp0(entry->prompt, prompt) == 0);
     }
     g_autofree char *digits = g_strdup_printf("%" G_GUINT64_FORMAT, seed);
     const char *at = strstr(name, digits);

@@ -24,13 +24,13 @@ static void estimate(GTask *task, gpointer source, gpointer data, GCancellable *
     (void)cancel;
     struct task *t = data;
     GError *error = NULL;
-    if (outrequest(t->folders, &t->request, &t->estimate, &error))
+    if (estimate_request(t->folders, &t->request, &t->estimate, &error))
         g_task_return_boolean(task, TRUE);
     else
         g_task_return_error(task, error);
 }
 
-void fig_bridge_outasync(FigBridge *self, FigRequest *request, GCancellable *cancel,
+void fig_bridge_estimate_async(FigBridge *self, FigRequest *request, GCancellable *cancel,
                                GAsyncReadyCallback callback, gpointer user)
 {
     g_autoptr(GTask) task = g_task_new(self, cancel, callback, user);
@@ -41,8 +41,8 @@ void fig_bridge_outasync(FigBridge *self, FigRequest *request, GCancellable *can
     g_task_run_in_thread(task, estimate);
 }
 
-gboolean fig_bridge_outfinish(FigBridge *self, GAsyncResult *result,
-                                    struct fig_estimate *out, GError **error)
+gboolean fig_bridge_estimate_finish(FigBridge *self, GAsyncResult *result, struct fig_estimate *out,
+                                    GError **error)
 {
     (void)self;
     const struct task *t = g_task_get_task_data(G_TASK(result));

@@ -59,6 +59,8 @@ static void add_folded(GtkBox *box, GPtrArray *lines)
         return;
     g_autofree char *heading = g_strdup_printf(_("Unchanged (%u)"), lines->len);
     GtkWidget *expander = gtk_expander_new(heading);
+    gtk_accessible_update_property(GTK_ACCESSIBLE(expander), GTK_ACCESSIBLE_PROPERTY_LABEL, heading,
+                                   -1);
     GtkWidget *inside = lines_new(lines);
     gtk_widget_add_css_class(inside, "dim-label");
     gtk_widget_set_margin_top(inside, 6);

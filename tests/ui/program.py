@@ -328,18 +328,39 @@ def step_batch(s):
     s.desktop.shot("grid")
 
 
+def add_styles(s):
+    """A styles.csv, and the second of its styles chosen."""
+    with open(s.desktop.path("data", "figment", "styles.csv"), "w") as file:
+        file.write('name,prompt,negative_prompt\nFlat,"flat style, {prompt}",blurry\nNoto,"{prompt}, noto style",\n')
+    path = s.desktop.path("config", "figment", "settings.ini")
+    with open(path) as file:
+        lines = [line for line in file if not line.startswith("styles=")]
+    lines.insert(lines.index("[Request]\n") + 1, "styles=Noto\n")
+    with open(path, "w") as file:
+        file.writelines(lines)
+
+
 def step_restart(s):
     n = len(s.files())
     s.set_prompt("kept over a restart")
     s.set_number("Steps", 33)
+    s.window.one("label", ".* of memory")  # the estimate beside Generate
     s.end()
+    add_styles(s)
     s.launch()
     check(s.window.one("text", "Prompt").text == "kept over a restart", "the prompt after a restart")
     check(s.window.one("spin button", "Steps").value == 33, "the steps after a restart")
     s.window.one("label", f"{n} pictures · Show all")
     wait(lambda: " × " in s.canvas().name, "the last picture on the canvas")
     check(s.waiting() == 0 and not s.stop_button().sensitive, "the queue is empty")
+    s.window.one("combo box|label", "Style.*")
     s.desktop.shot("restarted")
+    s.set_number("Steps", 2)
+    s.generate()
+    wait(lambda: len(s.files()) == n + 1, "a picture in a style")
+    s.wait_idle()
+    read = subprocess.run([BINARY, "read", "--json", s.files()[-1]], capture_output=True)
+    check(json.loads(read.stdout)["prompt"] == "kept over a restart, noto style", f"the style's words: {read.stdout}")
     s.end()
 
 
