@@ -74,12 +74,15 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
 
 /* ---- panels ---- */
 
+#define TOGETHER_FLOATS ((size_t)1 << 18) /* 1 MB: stays in the second cache or near it */
+
 struct panels {
     struct cpu *cpu;
     struct packed *packed;
     const int *cancel;
     size_t panel, rows, taps, in; /* rows of the weight; elements of one: taps * in */
     size_t half_rows, half_panels;
+    size_t together; /* panels that are read at once */
     GMutex lock;
     GError *error;
 };
@@ -93,6 +96,7 @@ static struct panels panels_of(struct cpu *cpu, struct packed *p)
     s.taps = w->rank == 4 ? (size_t)(w->dims[2] * w->dims[3]) : 1;
     s.half_rows = p->packing == PACK_HALVES ? s.rows / 2 : s.rows;
     s.half_panels = (s.half_rows + s.panel - 1) / s.panel;
+    s.together = CLAMP(TOGETHER_FLOATS / (s.panel * s.taps * s.in), 1, 8);
     return s;
 }
 
@@ -103,13 +107,18 @@ static size_t panels_count(const struct panels *s)
     return panels * taps * s->in * s->panel;
 }
 
-/* Rows [first, first + n) of a panel from file order [n][in][taps] into [taps][in][panel]. */
+/* n rows of a panel from file order [n][in][taps] into [taps][in][panel], in blocks of `in` whose
+ * lines stay in the first cache while all rows write to them. */
 static void transpose(const struct panels *s, size_t n, const float *plain, float *panel)
 {
-    for (size_t r = 0; r < n; r++)
-        for (size_t i = 0; i < s->in; i++)
-            for (size_t t = 0; t < s->taps; t++)
-                panel[(t * s->in + i) * s->panel + r] = plain[(r * s->in + i) * s->taps + t];
+    enum { BLOCK = 16 };
+    for (size_t first = 0; first < s->in; first += BLOCK) {
+        size_t end = MIN(first + BLOCK, s->in);
+        for (size_t r = 0; r < n; r++)
+            for (size_t i = first; i < end; i++)
+                for (size_t t = 0; t < s->taps; t++)
+                    panel[(t * s->in + i) * s->panel + r] = plain[(r * s->in + i) * s->taps + t];
+    }
 }
 
 /* The 2x2 kernel that a 3x3 kernel is at one parity of the output: taps that see the same pixel add
@@ -134,25 +143,13 @@ static void store_panel(const struct panels *s, const float *from, size_t first,
         memcpy((float *)s->packed->data + first, from, n * sizeof *from);
 }
 
-static void panel_chunk(void *data, size_t index, int thread)
+/* One panel, from its rows in file order. */
+static void pack_panel(const struct panels *s, size_t index, size_t n, const float *plain,
+                       float *panel)
 {
-    struct panels *s = (struct panels *)data;
-    (void)thread;
-    size_t half = index / s->half_panels, first = index % s->half_panels * s->panel;
-    size_t n = MIN(s->panel, s->half_rows - first), row = s->taps * s->in;
-    g_autofree float *plain = g_new(float, n *row);
-    g_autofree float *panel = g_new0(float, s->panel *row);
-    GError *error = NULL;
-    if (step_cancelled(s->cancel, &error) ||
-        !s->packed->weight->read(s->packed->weight, DTYPE_F32, (half * s->half_rows + first) * row,
-                                 n * row, plain, &error)) {
-        g_mutex_lock(&s->lock);
-        if (!s->error)
-            s->error = g_steal_pointer(&error);
-        g_mutex_unlock(&s->lock);
-        g_clear_error(&error);
-        return;
-    }
+    size_t row = s->taps * s->in;
+    if (n < s->panel)
+        memset(panel, 0, s->panel * row * sizeof *panel);
     transpose(s, n, plain, panel);
     if (s->packed->packing != PACK_PHASES) {
         store_panel(s, panel, index * s->panel * row, s->panel * row);
@@ -167,12 +164,42 @@ static void panel_chunk(void *data, size_t index, int thread)
     }
 }
 
+/* Some panels of one half: rows that are read together, since an add-on (LoRA) reads its factors
+ * for each run of them. */
+static void panel_chunk(void *data, size_t index, int thread)
+{
+    struct panels *s = (struct panels *)data;
+    (void)thread;
+    size_t chunks = (s->half_panels + s->together - 1) / s->together;
+    size_t half = index / chunks, first = index % chunks * s->together;
+    size_t count = MIN(s->together, s->half_panels - first), row = s->taps * s->in;
+    size_t start = first * s->panel, rows = MIN(count * s->panel, s->half_rows - start);
+    g_autofree float *plain = g_new(float, rows *row);
+    g_autofree float *panel = g_new(float, s->panel *row);
+    GError *error = NULL;
+    if (step_cancelled(s->cancel, &error) ||
+        !s->packed->weight->read(s->packed->weight, DTYPE_F32, (half * s->half_rows + start) * row,
+                                 rows * row, plain, &error)) {
+        g_mutex_lock(&s->lock);
+        if (!s->error)
+            s->error = g_steal_pointer(&error);
+        g_mutex_unlock(&s->lock);
+        g_clear_error(&error);
+        return;
+    }
+    for (size_t k = 0; k < count; k++)
+        pack_panel(s, half * s->half_panels + first + k, MIN(s->panel, rows - k * s->panel),
+                   plain + k * s->panel * row, panel);
+}
+
 static bool read_panels(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
 {
     struct panels s = panels_of(cpu, p);
     s.cancel = cancel;
     g_mutex_init(&s.lock);
-    parallel_for(s.half_panels * (p->packing == PACK_HALVES ? 2 : 1), cancel, panel_chunk, &s);
+    parallel_for((s.half_panels + s.together - 1) / s.together *
+                     (p->packing == PACK_HALVES ? 2 : 1),
+                 cancel, panel_chunk, &s);
     g_mutex_clear(&s.lock);
     if (!s.error && step_cancelled(cancel, &s.error))
         g_assert(s.error);
@@ -208,10 +235,39 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
     return ok;
 }
 
-static struct packed *pack(struct cpu *cpu, const struct packed *key, const int *cancel,
-                           GError **error)
+/* The copy of the values that this weight had before an add-on changed them: its memory is ready to
+ * be filled again, which is quicker than to have pages taken and cleared. */
+static struct packed *take_stale(struct cpu *cpu, struct packed *key)
 {
-    struct packed *p = g_new0(struct packed, 1);
+    size_t bytes = packed_count(cpu, key) * dtype_size(key->dtype);
+    GHashTableIter iter;
+    gpointer found;
+    g_hash_table_iter_init(&iter, cpu->packed);
+    while (g_hash_table_iter_next(&iter, &found, NULL)) {
+        struct packed *p = (struct packed *)found;
+        if (p->users || p->weight != key->weight || p->packing != key->packing ||
+            p->dtype != key->dtype || p->bytes != bytes ||
+            (p->layout && !dnn_layout_equal(p->layout, key->layout)))
+            continue;
+        g_hash_table_iter_steal(&iter);
+        return p;
+    }
+    return NULL;
+}
+
+static struct packed *pack(struct cpu *cpu, struct packed *key, const int *cancel, GError **error)
+{
+    struct packed *p = take_stale(cpu, key);
+    if (p) {
+        p->revision = key->revision;
+        if (read_packed(cpu, p, cancel, error)) {
+            g_hash_table_add(cpu->packed, p);
+            return p;
+        }
+        packed_free(cpu, p);
+        return NULL;
+    }
+    p = g_new0(struct packed, 1);
     p->weight = key->weight;
     p->revision = key->revision;
     p->dtype = key->dtype;
@@ -250,13 +306,15 @@ const struct packed *step_weight(struct step *step, const struct weight *weight,
 
 void cpu_forget_weights(struct backend *backend, bool stale)
 {
+    if (stale) /* their memory is used again by the new values: take_stale() */
+        return;
     struct cpu *cpu = (struct cpu *)backend;
     GHashTableIter iter;
     gpointer key;
     g_hash_table_iter_init(&iter, cpu->packed);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         struct packed *p = (struct packed *)key;
-        if (p->users == 0 && (!stale || p->revision != p->weight->revision)) {
+        if (p->users == 0) {
             g_hash_table_iter_remove(&iter);
             packed_free(cpu, p);
         }
