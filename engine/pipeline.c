@@ -20,7 +20,7 @@
 #include "engine/style_names.h"
 #include "weights/quote.h"
 
-#define LOST_TRIES 3    /* of one picture, when its device is reset */
+#define LOST_TRIES 2    /* of one picture, when its device is reset */
 #define MASK_BLUR 4     /* pixels */
 #define QUICK_SHARE 0.1 /* of a step's time that a preview may take */
 
@@ -108,7 +108,9 @@ static bool open_backend(struct pipeline *p, const struct request *r, GError **e
     const char *device = r->device ? r->device : "auto";
     const char *precision = r->precision ? r->precision : "auto";
 
-    if (p->backend && strcmp(p->device, device) == 0 && strcmp(p->precision, precision) == 0)
+    /* A loss that the last picture got over (its decoder went to the CPU) is not this one's. */
+    if (p->backend && !p->backend->lost && strcmp(p->device, device) == 0 &&
+        strcmp(p->precision, precision) == 0)
         return true;
     close_backend(p);
     if (!(p->backend = device_open(device, precision, p->threads, error)))

@@ -362,6 +362,23 @@ static void read_matrix_shapes(struct device *d)
     g_free(list);
 }
 
+uint64_t gpu_memory_left(const struct device *d)
+{
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    if (!d->budget)
+        return UINT64_MAX;
+    d->instance_api.GetPhysicalDeviceMemoryProperties2(d->physical, &memory);
+    uint64_t left = 0;
+    for (uint32_t i = 0; i < d->memory.memoryHeapCount; i++)
+        if ((d->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            budget.heapBudget[i] > budget.heapUsage[i])
+            left = MAX(left, budget.heapBudget[i] - budget.heapUsage[i]);
+    return left;
+}
+
 static bool create_device(struct device *d, GError **error)
 {
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
@@ -374,6 +391,7 @@ static bool create_device(struct device *d, GError **error)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &v12};
     VkPhysicalDeviceFeatures2 have = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                       .pNext = &v11};
+    d->budget = has_extension(d, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     bool coop = has_extension(d, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
     if (coop)
         control.pNext = &matrix;

@@ -46,7 +46,8 @@ struct device {
     uint32_t subgroup; /* lanes, as the driver picks */
     uint32_t subgroup_min, subgroup_max; /* what can be asked for; equal to subgroup when nothing */
     bool subgroup_control;
-    bool f16; /* 16-bit storage buffers */
+    bool f16;    /* 16-bit storage buffers */
+    bool budget; /* VK_EXT_memory_budget */
     bool timestamps;
     double timestamp_ns;
     struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
@@ -58,5 +59,8 @@ struct device *gpu_open(const char *name, GError **error);
 void gpu_close(struct device *d); /* takes NULL */
 /* The first memory type that has all of `wanted` and is allowed by `types`; -1 = none. */
 int gpu_memory_type(const struct device *d, uint32_t types, VkMemoryPropertyFlags wanted);
+/* Bytes of device-local memory that this process may still take, as the driver tells now;
+ * UINT64_MAX = it does not tell (VK_EXT_memory_budget). */
+uint64_t gpu_memory_left(const struct device *d);
 /* Messages of the validation layers since the process started (tests). */
 int gpu_validation_messages(void);

@@ -54,24 +54,50 @@ static void destroy_program(struct program *program)
     g_free(p);
 }
 
-/* Told before anything is allocated, and only where the reported heap means something. */
-static bool check_heap(struct vulkan_backend *b, const struct plan *plan, size_t scratch,
+static bool arena_fits(const struct vulkan_backend *b, size_t bytes)
+{
+    for (guint i = 0; i < b->arenas->len; i++)
+        if (((const struct arena *)b->arenas->pdata[i])->block->bytes >= bytes)
+            return true;
+    return false;
+}
+
+/* Bytes that a program takes beyond what is there: activations, kept values, weights. */
+static uint64_t missing_bytes(const struct vulkan_backend *b, const struct plan *plan,
+                              size_t activations)
+{
+    g_autoptr(GHashTable) there = g_hash_table_new(NULL, NULL);
+    for (guint i = 0; i < b->packed->len; i++)
+        g_hash_table_add(there, (gpointer)((const struct packed *)b->packed->pdata[i])->weight);
+    uint64_t needs = plan->kept_bytes + (arena_fits(b, activations) ? 0 : activations);
+    for (guint i = 0; i < plan->weights->len; i++) {
+        const struct weight *w = (const struct weight *)plan->weights->pdata[i];
+        if (!g_hash_table_contains(there, w))
+            needs += (uint64_t)weight_count(w) * dtype_size(b->base.precision);
+    }
+    return needs;
+}
+
+/* Told before anything is allocated, and only where the reported heap means something: not what a
+ * software device says, unless it was lowered. */
+static bool check_heap(struct vulkan_backend *b, const struct plan *plan, size_t activations,
                        GError **error)
 {
-    if (b->d->info.kind == VULKAN_SOFTWARE)
+    uint64_t heap = b->d->limits.heap, used = b->base.bytes_now;
+    bool lowered = heap < b->d->info.memory;
+    if (b->d->info.kind == VULKAN_SOFTWARE && !lowered)
         return true;
-    double needs = (double)(plan->arena_bytes + scratch + plan->kept_bytes);
-    for (guint i = 0; i < plan->weights->len; i++)
-        needs += (double)weight_count((const struct weight *)plan->weights->pdata[i]) *
-                 (double)dtype_size(b->base.precision);
-    if (needs <= (double)b->d->limits.heap)
+    uint64_t needs = missing_bytes(b, plan, activations);
+    uint64_t left = MIN(heap > used ? heap - used : 0, gpu_memory_left(b->d));
+    if (needs <= left)
         return true;
-    g_autofree char *size = g_format_size((guint64)needs);
-    g_autofree char *heap = g_format_size(b->d->limits.heap);
+    g_autofree char *more = g_format_size(needs);
+    g_autofree char *free_now = g_format_size(left);
+    g_autofree char *all = g_format_size(heap);
     g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-                "Not enough graphics memory on “%s”: %s needs %s, the device has %s. Try a smaller "
-                "picture or fewer at once, or make it on the CPU.",
-                b->d->info.name, plan->name, size, heap);
+                "Not enough graphics memory on “%s”: %s needs %s more, and of its %s only %s are "
+                "free. Try a smaller picture or fewer at once, or make it on the CPU.",
+                b->d->info.name, plan->name, more, all, free_now);
     return false;
 }
 
@@ -86,7 +112,7 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
     p->scratch = encode_scratch(b, plan);
     size_t activations = ((plan->arena_bytes + 255) & ~(size_t)255) + p->scratch;
     g_autofree char *what = g_strdup_printf("%s (%d steps)", plan->name, plan->node_count);
-    if (!check_heap(b, plan, p->scratch, error) ||
+    if (!check_heap(b, plan, activations, error) ||
         !(p->arena = take_arena(b, activations, what, error)) ||
         !(p->kept = gpu_memory_block_create(b->m, plan->kept_bytes, MEMORY_DEVICE, what, error)))
         goto fail;
@@ -100,6 +126,7 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
         p->base.weight_bytes += ((struct packed *)p->packed->pdata[i])->bytes;
     return &p->base;
 fail:
+    backend->lost = b->d->lost;
     destroy_program(&p->base);
     return NULL;
 }
@@ -133,8 +160,11 @@ static bool run(struct program *program, const int *cancel, GError **error)
     size_t gap = program->backend->gap;
     if (gap && !poison(p, error))
         return false;
-    if (!commands_run(p->commands, cancel, program->profile ? program->node_seconds : NULL, error))
+    if (!commands_run(p->commands, cancel, program->profile ? program->node_seconds : NULL,
+                      error)) {
+        program->backend->lost = ((struct vulkan_backend *)program->backend)->d->lost;
         return false;
+    }
     bool visible = p->arena->block->mapped && p->kept->mapped;
     return !gap || !visible ||
            poison_intact(p->plan, vulkan_class.alignment, p->arena->block->mapped, p->kept->mapped,
