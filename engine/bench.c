@@ -130,7 +130,8 @@ static bool bench_unet(struct bench *b, struct model *model, const char *shape, 
     struct unet unet = {0};
     bool ok = unet_init(&unet, model->weights[MODEL_UNET], model->config[MODEL_UNET], error);
 
-    ok = ok && bench_unet_size(b, &unet, shape, 256, 1, error) &&
+    ok = ok && bench_unet_size(b, &unet, shape, 128, 1, error) &&
+         bench_unet_size(b, &unet, shape, 256, 1, error) &&
          bench_unet_size(b, &unet, shape, 512, 1, error) &&
          bench_unet_size(b, &unet, shape, 512, 7, error);
     unet_finish(&unet);
