@@ -264,7 +264,7 @@ static void test_styles(void)
                "name,prompt,negative_prompt\nPlain,simple,\nInk,own ink,\n", -1);
     g_free(r.prompt);
     r.prompt = g_strdup("a cat");
-    r.negative = NULL;
+    g_clear_pointer(&r.negative, g_free);
     CHECK(style_names_apply(NULL, &r, NULL) && !r.styles);
     CHECK_STR(r.prompt, "a cat, own ink, simple"); /* the own file's comes first */
     CHECK_STR(r.negative, "");
