@@ -79,6 +79,7 @@ void fig_import_dialog_show(GtkWindow *parent, FigRequest *request, FigRequest *
                               what->origin);
     GtkWidget *dialog = adw_message_dialog_new(parent, _("Use this picture's settings?"), body);
     GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 6);
+    gtk_widget_set_size_request(box, 380, -1);
     add_lines(GTK_BOX(box), _("Will change"), what->changes);
     add_lines(GTK_BOX(box), _("Cannot be honoured"), what->notices);
     add_folded(GTK_BOX(box), what->same);
@@ -86,6 +87,7 @@ void fig_import_dialog_show(GtkWindow *parent, FigRequest *request, FigRequest *
     gtk_scrolled_window_set_policy(GTK_SCROLLED_WINDOW(scroller), GTK_POLICY_NEVER,
                                    GTK_POLICY_AUTOMATIC);
     gtk_scrolled_window_set_propagate_natural_height(GTK_SCROLLED_WINDOW(scroller), TRUE);
+    gtk_scrolled_window_set_min_content_height(GTK_SCROLLED_WINDOW(scroller), 180);
     gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 320);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), box);
     adw_message_dialog_set_extra_child(ADW_MESSAGE_DIALOG(dialog), scroller);
