@@ -145,6 +145,7 @@ def main():
     p.add_argument("--vae", default=str(vae_module.RUN / "last.pt"))
     p.add_argument("--pool", default=str(data.HERE / "runs" / "pool.pt"))
     p.add_argument("--text", default=str(text_module.RUN / "last.pt"))
+    p.add_argument("--text-from", help="takes the text encoder from this run of text.py, once, also in the middle of a run")
     p.add_argument("--watts", type=float, default=15, help="assumed power of the cores used, for the energy estimate")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -181,9 +182,14 @@ def main():
         unet.load_state_dict(s["unet"])
         enc.load_state_dict(s["text"])
         opt.load_state_dict(s["opt"])
+        opt.adam.param_groups[1]["scale"] = a.text_lr / a.adam_lr
         ema, state = s["ema"], s["state"]
         if a.again:
             state["spent"] = 0.0
+    if a.text_from and state.get("text_from") != a.text_from:
+        enc.load_state_dict(torch.load(a.text_from, map_location=device)["text"])
+        ema.update({n: q.detach().clone() for n, q in named if n.startswith("text.")})
+        state["text_from"] = a.text_from
     rng = np.random.default_rng(100 + state["steps"])
     if not pool.specs:
         t0 = time.time()
