@@ -69,7 +69,7 @@ class Desktop:
         from gi.repository import Atspi
         ATSPI = Atspi
         Atspi.init()
-        Atspi.set_timeout(15000, 60000)
+        Atspi.set_timeout(60000, 120000)
 
     def path(self, *names):
         return os.path.join(self.folder, *names)
