@@ -46,7 +46,7 @@ def save_elsewhere(s, prompt):
     chooser = s.dialog("Save Elsewhere")
     chooser.one("push button", ".*Save Here", sensitive=True).act()
     s.gone("Save Elsewhere")
-    s.window.one("label", "1 picture saved into “.*exports”")
+    wait(lambda: len(saved(s)) == len(before) + 1, "the file")
     new, = [name for name in saved(s) if name not in before]
     read = subprocess.run([BINARY, "read", "--json", os.path.join(s.exports, new)], capture_output=True)
     check(json.loads(read.stdout)["prompt"] == prompt, f"{new} says {read.stdout}")
