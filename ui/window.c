@@ -53,7 +53,7 @@ void fig_window_offer(FigWindow *self, const char *text, const char *button, con
     adw_toast_set_button_label(toast, button);
     adw_toast_set_action_name(toast, action);
     adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
-    adw_toast_set_timeout(toast, 10);
+    adw_toast_set_timeout(toast, 60); /* time to read it and to reach the button */
     adw_toast_overlay_add_toast(self->toasts, toast);
 }
 
