@@ -32,9 +32,9 @@ void fig_window_update_actions(FigWindow *self)
     gtk_widget_action_set_enabled(widget, "win.favourite", saved);
     gtk_widget_action_set_enabled(widget, "win.trash", saved);
     gtk_widget_set_sensitive(GTK_WIDGET(self->compare), shown && self->before);
-    gtk_button_set_icon_name(self->star, saved && fig_picture_facts(self->shown)->favourite
-                                             ? "starred-symbolic"
-                                             : "non-starred-symbolic");
+    gtk_image_set_from_icon_name(self->star, saved && fig_picture_facts(self->shown)->favourite
+                                                 ? "starred-symbolic"
+                                                 : "non-starred-symbolic");
 }
 
 static void generate(GtkWidget *widget, const char *name, GVariant *parameter)

@@ -24,7 +24,7 @@ struct _FigWindow {
     GtkListView *strip;
     GtkWidget *toolbar, *strip_box;
     GtkToggleButton *compare;
-    GtkButton *star;
+    GtkImage *star;
     GtkFlowBox *examples;
 
     /* Owned References */

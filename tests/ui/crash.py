@@ -69,11 +69,8 @@ class Round(Session):
 
     def go_on(self):
         """The queue is paused after a start; jobs that were set aside are tried again."""
-        self.keys.press("Control_L", "j")
-        popover = self.window.one("list", "Jobs")
-        while not (pause := next(popover.each("(push|toggle) button", "Pause.*"), None)):
-            popover = popover.parent()
-        for button in popover.all("push button", "Try again"):
+        pause = self.open_queue("(push|toggle) button", "Pause.*")
+        for button in self.window.all("push button", "Try again"):
             button.act()
         pause.act()
 

@@ -70,6 +70,14 @@ class Session:
     def queue_button(self):
         return self.window.one("push button", "Queue.*", patience=20)
 
+    def open_queue(self, role, name):
+        """The queue's popover, opened; a widget of it."""
+        self.keys.press("Control_L", "j")
+        popover = self.window.one("list", "Jobs")
+        while not (found := next(popover.each(role, name), None)):
+            popover = popover.parent()
+        return found
+
     def set_prompt(self, text):
         field = self.window.one("text", "Prompt")
         field.set_text(text)
@@ -102,7 +110,8 @@ class Session:
 
         def bad():
             return [str(w) for w in where.walk() if w.role in roles and w.showing and w.state("FOCUSABLE") and
-                    (not w.name or w.name.startswith("Gtk"))]
+                    (not w.name or w.name.startswith("Gtk")) and
+                    w.parent().name != "AdwToastWidget"]  # libadwaita does not name its own close button
         wait(lambda: not bad(), f"names in {where} for {bad()}", 20)
 
     def end(self):
@@ -121,22 +130,23 @@ def step_previews(s):
     s.keys.type("a red apple, blue")
     wait(lambda: field.text == "a red apple, blue", "the prompt as typed")
     s.window.one("label", r"\d+ / 75")
-    # A fast machine is done before anybody has looked: then more steps.
-    for attempt, steps in enumerate((60, 150, 150, 150), 1):
-        said, seen = watch(s, steps)
-        wait(lambda: len(s.files()) == attempt, "the picture's file")
+    # A fast machine is done before anybody has looked: then more steps, and more pictures.
+    for steps, pictures in ((60, 1), (150, 1), (150, 8), (150, 60)):
+        said, seen = watch(s, steps, pictures)
         if min(len(said), len(seen)) >= 5:
             break
+    s.set_number("Pictures", 1)
     check(len(said) >= 5, f"only {len(said)} steps were said")
     check(len(seen) >= 5, f"only {len(seen)} different previews were seen")
     s.desktop.shot("picture")
     print(f"previews: {len(said)} said, {len(seen)} different on the screen, {steps} steps")
 
 
-def watch(s, steps):
-    """Makes a picture; what was said and seen on the way."""
+def watch(s, steps, pictures):
+    """Makes pictures; what was said and seen on the way."""
     said, seen = set(), set()
     s.set_number("Steps", steps)
+    s.set_number("Pictures", pictures)
     canvas = s.window.all("image", "Picture.*|.* × .*", showing=False)[0]  # found before: a walk takes its time
     stop, files = s.stop_button(), len(s.files())
     s.keys.press("Control_L", "Return")
@@ -149,15 +159,15 @@ def watch(s, steps):
             seen.add(s.desktop.crop((x + w // 2 - 100, y + h // 2 - 100, 200, 200)))
             if len(said) == 3:
                 s.desktop.shot("preview")
-        return len(s.files()) > files and not stop.sensitive
-    wait(look, "the picture", every=0)
+        return len(s.files()) == files + pictures and not stop.sensitive
+    wait(look, "the pictures", every=0)
     check(canvas.name.startswith("a red apple"), f"the canvas says {canvas.name}")
     return said, seen
 
 
 def step_stop(s):
     s.set_number("Steps", 150)
-    s.set_number("Pictures", 20)
+    s.set_number("Pictures", 100)
     before, files = s.canvas().name, len(s.files())
     s.generate()
     wait(lambda: s.canvas().name.startswith("Picture in the making"), "the first preview")
@@ -165,15 +175,18 @@ def step_stop(s):
     s.stop_button().act()
     s.wait_idle("Stop")
     made = len(s.files()) - files
-    check(made < 20, "Stop came too late to mean anything")
+    check(made < 100, "Stop came too late to mean anything")
     s.set_number("Pictures", 1)
-    print(f"stop: {made} of 20 pictures were made before it")
+    print(f"stop: {made} of 100 pictures were made before it")
 
 
 def step_queue(s):
+    """Paused while it is arranged: a crowded machine takes longer for our questions than for a hundred pictures."""
     before = len(s.files())
+    s.open_queue("(push|toggle) button", "Pause.*").act()
+    s.keys.press("Escape")
     s.set_number("Steps", 150)
-    s.set_number("Pictures", 100)  # long enough for all that follows; it is stopped in the end
+    s.set_number("Pictures", 100)  # it is stopped in the end
     s.set_prompt("first of four")
     s.generate()
     s.set_number("Steps", 2)
@@ -181,17 +194,19 @@ def step_queue(s):
     for word in ("second", "third", "fourth"):
         s.set_prompt(word)
         s.generate()
-    wait(lambda: s.waiting() == 3, "three that wait")
-    s.keys.press("Control_L", "j")
-    s.window.one("label", "Running.*")
-    check(len(s.window.all("label", "Waiting.*")) == 3, "three lines that wait")
+    wait(lambda: s.waiting() == 4, "four that wait")
+    check(len(s.files()) == before and not s.stop_button().sensitive, "nothing runs while the queue is paused")
+    pause = s.open_queue("(push|toggle) button", "Pause.*")
+    check(len(s.window.all("label", "Waiting.*")) == 4, "four lines that wait")
     s.check_names(s.window)
     s.desktop.shot("queue")
     remove = s.window.all("push button", "Remove")
     check(len(remove) == 4, f"{len(remove)} lines can be removed")
     remove[3].act()
-    wait(lambda: s.waiting() == 2, "one to be removed")
-    s.window.all("push button", "Earlier")[1].act()  # the third before the second
+    wait(lambda: s.waiting() == 3, "one to be removed")
+    s.window.all("push button", "Earlier")[2].act()  # the third before the second
+    pause.act()
+    s.window.one("label", "Running.*")
     s.keys.press("Escape")
     wait(lambda: not s.window.all("list", "Jobs"), "the queue to close")
     wait(lambda: len(s.files()) > before, "one of the first")
