@@ -26,38 +26,23 @@ static int trouble(void)
     return code;
 }
 
-static int guarded(const char *symbol, int dir, const char *name, int flags, unsigned mode)
+int openat(int dir, const char *name, int flags, ...)
 {
     openat_fn *real;
+    unsigned mode = 0;
+    va_list list;
     int code = (flags & O_CREAT) && name[0] == '.' ? trouble() : 0;
 
     if (code) {
         errno = code;
         return -1;
     }
-    *(void **)&real = dlsym(RTLD_NEXT, symbol);
+    va_start(list, flags);
+    if (flags & (O_CREAT | O_TMPFILE))
+        mode = va_arg(list, unsigned);
+    va_end(list);
+    *(void **)&real = dlsym(RTLD_NEXT, "openat64"); /* the same as openat on 64-bit systems */
     return real(dir, name, flags, mode);
 }
 
-static unsigned mode_of(int flags, va_list list)
-{
-    return flags & (O_CREAT | O_TMPFILE) ? va_arg(list, unsigned) : 0;
-}
-
-int openat(int dir, const char *name, int flags, ...)
-{
-    va_list list;
-    va_start(list, flags);
-    unsigned mode = mode_of(flags, list);
-    va_end(list);
-    return guarded("openat", dir, name, flags, mode);
-}
-
-int openat64(int dir, const char *name, int flags, ...)
-{
-    va_list list;
-    va_start(list, flags);
-    unsigned mode = mode_of(flags, list);
-    va_end(list);
-    return guarded("openat64", dir, name, flags, mode);
-}
+int openat64(int dir, const char *name, int flags, ...) __attribute__((alias("openat")));

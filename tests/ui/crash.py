@@ -11,8 +11,7 @@ import subprocess
 import sys
 import time
 
-import robot
-from program import Session
+from program import Session, driven
 from robot import check, wait
 
 BINARY, FOLDER = os.path.abspath(sys.argv[1]), sys.argv[2]
@@ -85,10 +84,9 @@ def decodes(path):
 
 def main():
     chance = random.Random(SEED)
-    s = Round(folder=FOLDER)
     kills = queues = 0
     longest = 1.0
-    try:
+    with driven(Round(folder=FOLDER)) as s:
         while kills < KILLS:
             s.begin(steps=12)
             queues += 1
@@ -119,14 +117,6 @@ def main():
             s.end()
             check(not glob.glob(s.pictures + "/.*"), "temporary files are left")
         print(f"{kills} kills in {queues} queues of ten: nothing lost, nothing twice, all whole and in the history")
-    except robot.Failed as failure:
-        if s.program:
-            s.desktop.shot("failed")
-            print(s.program.said())
-            s.program.kill()
-        sys.exit(f"failed: {failure}\nSee {s.desktop.folder}")
-    finally:
-        s.desktop.close()
 
 
 if __name__ == "__main__":

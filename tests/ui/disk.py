@@ -7,8 +7,7 @@ import shutil
 import subprocess
 import sys
 
-import robot
-from program import Session
+from program import Session, driven
 from robot import check, wait
 
 BINARY, FOLDER, SHIM = os.path.abspath(sys.argv[1]), sys.argv[2], os.path.abspath(sys.argv[4])
@@ -106,23 +105,12 @@ def step_removed(s):
 
 
 def main():
-    s = Session(folder=FOLDER, request={"steps": 2})
-    try:
+    with driven(Session(folder=FOLDER, request={"steps": 2})) as s:
         s.launch(environment={"LD_PRELOAD": SHIM, "FIGMENT_TEST_DISK": s.desktop.path("trouble")})
         for step in (step_full, step_read_only, step_removed):
             step(s)
             print(step.__name__, "well", flush=True)
         s.end()
-    except robot.Failed as failure:
-        if s.program:
-            s.desktop.shot("failed")
-            with open(s.desktop.path("failed.txt"), "w") as file:
-                s.program.root.dump(out=file)
-            print(s.program.said())
-            s.program.kill()
-        sys.exit(f"failed: {failure}\nSee {s.desktop.folder}")
-    finally:
-        s.desktop.close()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 measures. usage: memory.py BINARY FOLDER MODEL [MIB], MIB = how much it may grow after the first ten (8)"""
 import sys
 
-from program import Session
-from robot import Failed, check, wait
+from program import Session, driven
+from robot import check, wait
 
 ROOM = float((sys.argv[4:] or ["8"])[0])
 
@@ -33,8 +33,7 @@ def stopped(s, number):
 
 
 def main():
-    s = Session(folder=sys.argv[2])
-    try:
+    with driven(Session(folder=sys.argv[2])) as s:
         s.launch()
         s.set_number("Steps", 4)
         s.set_number("Pictures", 10)
@@ -53,12 +52,6 @@ def main():
         s.end()
         print(f"grown by {grown:.1f} MiB in ninety pictures and eight stops; no complaints")
         print("\n".join(line for line in s.program.said().splitlines() if line.startswith("watchdog")))
-    except Failed as failure:
-        print(s.program.said())
-        s.program.kill()
-        sys.exit(f"failed: {failure}")
-    finally:
-        s.desktop.close()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The window, used as a person uses it: type, generate, watch, stop, queue, search, export, open a picture, compare,
 batch, restart. usage: program.py BINARY FOLDER MODEL [STEP...]"""
+import contextlib
 import glob
 import json
 import os
@@ -387,9 +388,26 @@ def step_restart(s):
     s.end()
 
 
-def main():
-    s = Session()
+@contextlib.contextmanager
+def driven(session):
+    """Closes the desktop in the end; a failure leaves a picture of it, and what the program said."""
     try:
+        yield session
+    except robot.Failed as failure:
+        if session.program:
+            session.desktop.shot("failed")
+            if session.program.process.poll() is None:
+                with open(session.desktop.path("failed.txt"), "w") as file:
+                    session.program.root.dump(out=file)
+            print(session.program.said())
+            session.program.kill()
+        sys.exit(f"failed: {failure}\nSee {session.desktop.folder}")
+    finally:
+        session.desktop.close()
+
+
+def main():
+    with driven(Session()) as s:
         s.launch()
         for step in (step_previews, step_stop, step_queue, step_gallery_and_export, step_compare, step_notice, step_open, step_dialogs, step_batch,
                      step_restart):
@@ -400,16 +418,6 @@ def main():
         if s.program.process.poll() is None:
             s.end()
         print("\n".join(line for line in s.program.said().splitlines() if line.startswith("watchdog")))
-    except robot.Failed as failure:
-        if s.program:
-            s.desktop.shot("failed")
-            with open(s.desktop.path("failed.txt"), "w") as file:
-                s.program.root.dump(out=file)
-            print(s.program.said())
-            s.program.kill()
-        sys.exit(f"failed: {failure}\nSee {s.desktop.folder}")
-    finally:
-        s.desktop.close()
 
 
 if __name__ == "__main__":
