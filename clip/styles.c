@@ -77,6 +77,11 @@ static char *cell(const GPtrArray *row, int at)
     return g_strdup(at >= 0 && (guint)at < row->len ? (char *)row->pdata[at] : "");
 }
 
+GPtrArray *styles_none(void)
+{
+    return g_ptr_array_new_with_free_func(style_free);
+}
+
 GPtrArray *styles_load(const char *path, GError **error)
 {
     g_autofree char *text = text_file_read(path, FILE_LIMIT, NULL, error);
@@ -97,7 +102,7 @@ GPtrArray *styles_load(const char *path, GError **error)
                     quoted);
         return NULL;
     }
-    GPtrArray *styles = g_ptr_array_new_with_free_func(style_free);
+    GPtrArray *styles = styles_none();
     while (*at) {
         g_autoptr(GPtrArray) row = read_row(&at);
         if (row->len <= (guint)name || !*(char *)row->pdata[name])
@@ -116,6 +121,17 @@ const struct style *styles_find(const GPtrArray *styles, const char *name)
         if (g_str_equal(((struct style *)styles->pdata[i])->name, name))
             found = styles->pdata[i];
     return found;
+}
+
+void styles_take(GPtrArray *to, GPtrArray *from)
+{
+    for (guint i = 0; i < from->len; i++) {
+        const struct style *style = from->pdata[i];
+        if (styles_find(from, style->name) != style || styles_find(to, style->name))
+            continue;
+        g_ptr_array_add(to, g_ptr_array_steal_index(from, i--));
+    }
+    g_ptr_array_unref(from);
 }
 
 char *styles_apply(const char *style, const char *prompt)

@@ -16,6 +16,11 @@ struct style {
  * with a sentence when it cannot be read or has no such columns.
  */
 GPtrArray *styles_load(const char *path, GError **error);
+GPtrArray *styles_none(void); /* to begin with */
+
+/* Moves the styles of `from` whose names `to` does not have yet behind those of `to` (both of
+ * styles_load()), of two of one name in a file the one that styles_find() finds. Takes `from`. */
+void styles_take(GPtrArray *to, GPtrArray *from);
 
 const struct style *styles_find(const GPtrArray *styles, const char *name); /* NULL: none */
 

@@ -4,39 +4,16 @@
 #include "engine/places.h"
 #include "engine/suggest.h"
 
-static struct style *copy(const struct style *style)
-{
-    struct style *c = g_new(struct style, 1);
-
-    *c = (struct style){g_strdup(style->name), g_strdup(style->prompt), g_strdup(style->negative)};
-    return c;
-}
-
-static void style_free(gpointer data)
-{
-    struct style *style = data;
-
-    g_free(style->name);
-    g_free(style->prompt);
-    g_free(style->negative);
-    g_free(style);
-}
-
 GPtrArray *style_names_list(char **folders)
 {
     g_autoptr(GPtrArray) files = places_styles(folders);
-    GPtrArray *all = g_ptr_array_new_with_free_func(style_free);
+    GPtrArray *all = styles_none();
 
     for (guint i = 0; i < files->len; i++) {
-        g_autoptr(GPtrArray) some = styles_load(files->pdata[i], NULL);
+        GPtrArray *some = styles_load(files->pdata[i], NULL);
 
-        for (guint k = 0; some && k < some->len; k++) {
-            const struct style *style = some->pdata[k];
-
-            /* Of two of one name in a file the later counts. */
-            if (styles_find(some, style->name) == style && !styles_find(all, style->name))
-                g_ptr_array_add(all, copy(style));
-        }
+        if (some)
+            styles_take(all, some);
     }
     return all;
 }
