@@ -387,13 +387,6 @@ char *weights_unused_sentence(const struct weights *w)
                            list->str, names->len > NAMED ? ", …" : "");
 }
 
-void weights_log_unused(const struct weights *w)
-{
-    g_autofree char *sentence = weights_unused_sentence(w);
-    if (sentence)
-        g_info("%s", sentence);
-}
-
 void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,
                        GDestroyNotify destroy)
 {

@@ -33,9 +33,8 @@ enum dtype weights_main_dtype(const struct weights *w);
 const struct weight *weights_nth(const struct weights *w, size_t i);
 /* Names nobody asked for, sorted (g_ptr_array of borrowed strings; free the array). */
 GPtrArray *weights_unused(const struct weights *w);
-/* One log line that counts the unused ones and names the first few; nothing when there are none. */
-void weights_log_unused(const struct weights *w);
-/* The same as a sentence for the user (g_free), or NULL. */
+/* A sentence for the user that counts the unused ones and names the first few (g_free); NULL when
+ * there are none. */
 char *weights_unused_sentence(const struct weights *w);
 
 /*
