@@ -69,6 +69,15 @@ void metadata_take_size(struct metadata *m, const json_t *width, const json_t *h
                                           json_integer_value(width), json_integer_value(height)));
 }
 
+/* Behind the last separator of either system. */
+static char *without_folder(char *path)
+{
+    char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *back = strrchr(name, '\\');
+
+    return back ? back + 1 : name;
+}
+
 /* File name without folder and ending: what the library calls a model. */
 void metadata_take_model(struct metadata *m, const char *key, const json_t *value)
 {
@@ -77,8 +86,7 @@ void metadata_take_model(struct metadata *m, const char *key, const json_t *valu
 
     if (!name)
         return;
-    stem = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
-    stem = strrchr(stem, '\\') ? strrchr(stem, '\\') + 1 : stem;
+    stem = without_folder(name);
     if ((dot = strrchr(stem, '.')) && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".ckpt")))
         *dot = '\0';
     metadata_add_take(m, key, g_strdup(stem));
@@ -93,8 +101,7 @@ void metadata_add_lora(struct metadata *m, const json_t *name, const json_t *wei
         m->prompt = g_steal_pointer(&prompt);
         return;
     }
-    stem = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
-    stem = strrchr(stem, '\\') ? strrchr(stem, '\\') + 1 : stem;
+    stem = without_folder(file);
     if ((dot = strrchr(stem, '.')) && !strcmp(dot, ".safetensors"))
         *dot = '\0';
     m->prompt =
