@@ -129,10 +129,10 @@ static uint64_t available_memory(void)
 
 uint64_t device_budget(const char *device, const struct backend *backend)
 {
-    const char *limit = g_getenv("FIGMENT_CPU_MEMORY");
+    size_t limit = cpu_memory_limit();
 
     if (strcmp(backend->class->name, "cpu") == 0)
-        return limit ? g_ascii_strtoull(limit, NULL, 10) : available_memory() + backend->bytes_now;
+        return limit ? limit : available_memory() + backend->bytes_now;
 #ifdef FIGMENT_HAVE_VULKAN
     {
         int best;

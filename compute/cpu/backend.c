@@ -305,6 +305,12 @@ static const struct backend_class cpu_class = {
     .destroy = destroy,
 };
 
+size_t cpu_memory_limit(void)
+{
+    const char *limit = g_getenv("FIGMENT_CPU_MEMORY");
+    return limit ? (size_t)g_ascii_strtoull(limit, NULL, 10) : 0;
+}
+
 bool cpu_has_bf16(void)
 {
     return dnn_has_bf16();
@@ -339,9 +345,7 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     cpu->dnn = dnn;
     cpu->kernels = kernels_choose();
     cpu->threads = threads;
-    /* Bytes; for tests of what happens when memory is short. */
-    const char *limit = g_getenv("FIGMENT_CPU_MEMORY");
-    cpu->limit = limit ? (size_t)g_ascii_strtoull(limit, NULL, 10) : 0;
+    cpu->limit = cpu_memory_limit();
     cpu->native_bf16 = dnn_has_bf16();
     cpu->direct = use_direct(cpu->kernels);
     /* Tests walk this path on every machine. */

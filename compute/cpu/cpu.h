@@ -13,5 +13,8 @@
  * Fails when oneDNN cannot start or too little address space is left for its code generator.
  */
 struct backend *cpu_backend_create(enum dtype precision, int threads, GError **error);
+/* $FIGMENT_CPU_MEMORY: bytes that each CPU back end may hold; 0 = what the machine has. For tests
+ * of what happens when memory is short. */
+size_t cpu_memory_limit(void);
 /* Whether BF16 is the faster precision here. */
 bool cpu_has_bf16(void);
