@@ -1,6 +1,7 @@
 #include "app/application.h"
 
 #include "app/watchdog.h"
+#include "engine/places.h"
 #include "ui/preferences.h"
 #include "ui/window.h"
 
@@ -136,9 +137,7 @@ static void fig_application_init(FigApplication *self)
 int application_run(int argc, char **argv)
 {
     /* A package may lie elsewhere than where it was configured for: beside the program first. */
-    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *bin = program ? g_path_get_dirname(program) : NULL;
-    g_autofree char *beside = bin ? g_build_filename(bin, "..", "share", "locale", NULL) : NULL;
+    g_autofree char *beside = places_beside("locale");
     gboolean there = beside && g_file_test(beside, G_FILE_TEST_IS_DIR);
     bindtextdomain("figment", there ? beside : FIGMENT_LOCALE_DIR);
     bind_textdomain_codeset("figment", "UTF-8");

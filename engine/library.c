@@ -39,9 +39,7 @@ void model_info_free(struct model_info *info)
 char *library_data_folder(void)
 {
     /* A package may lie elsewhere than where it was configured for: beside the program first. */
-    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *bin = program ? g_path_get_dirname(program) : NULL;
-    g_autofree char *beside = bin ? g_build_filename(bin, "..", "share", "figment", NULL) : NULL;
+    g_autofree char *beside = places_beside("figment");
     const char *candidates[] = {g_getenv("FIGMENT_DATA"), FIGMENT_SOURCE_ASSETS, beside,
                                 FIGMENT_INSTALLED_DATA};
 

@@ -27,6 +27,14 @@ static const char *const yaml_keys[PLACE_KINDS] = {
     [PLACE_EMBEDDINGS] = "embeddings",
 };
 
+char *places_beside(const char *name)
+{
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *bin = program ? g_path_get_dirname(program) : NULL;
+
+    return bin ? g_build_filename(bin, "..", "share", name, NULL) : NULL;
+}
+
 /* Adds an existing folder that is not there yet; false when there is none. */
 static bool add_folder(GPtrArray *list, const char *base, const char *name)
 {

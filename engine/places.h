@@ -7,6 +7,10 @@
 
 #include <glib.h>
 
+/* share/NAME of the package that the running program lies in, wherever that is; it may not exist.
+ * NULL when the program does not know where it lies. g_free(). */
+char *places_beside(const char *name);
+
 enum place_kind {
     PLACE_CHECKPOINTS,
     PLACE_VAES,
