@@ -327,26 +327,50 @@ static int by_name(gconstpointer a, gconstpointer b)
     return g_utf8_collate(x->name, y->name);
 }
 
+static struct scan scan_begin(void)
+{
+    return (struct scan){g_ptr_array_new_with_free_func((GDestroyNotify)model_info_free),
+                         facts_open()};
+}
+
+static GPtrArray *scan_end(struct scan *scan)
+{
+    facts_close(scan->cache);
+    g_ptr_array_sort(scan->list, by_name);
+    return scan->list;
+}
+
+static void scan_bundled(struct scan *scan)
+{
+    g_autofree char *data = library_data_folder();
+    g_autofree char *models = data ? g_build_filename(data, "models", NULL) : NULL;
+
+    if (models)
+        scan_folder(scan, models, DEPTH_MAX);
+    for (guint i = 0; i < scan->list->len; i++)
+        ((struct model_info *)scan->list->pdata[i])->bundled = true;
+}
+
 GPtrArray *library_list(char **folders)
 {
     g_autoptr(GPtrArray) checkpoints = places_find(folders, PLACE_CHECKPOINTS);
-    g_autofree char *data = library_data_folder(), *own = library_models_folder();
-    struct scan scan = {g_ptr_array_new_with_free_func((GDestroyNotify)model_info_free),
-                        facts_open()};
+    g_autofree char *own = library_models_folder();
+    struct scan scan = scan_begin();
 
-    if (data) {
-        g_autofree char *models = g_build_filename(data, "models", NULL);
-
-        scan_folder(&scan, models, DEPTH_MAX);
-        for (guint i = 0; i < scan.list->len; i++)
-            ((struct model_info *)scan.list->pdata[i])->bundled = true;
-    }
+    scan_bundled(&scan);
     scan_folder(&scan, own, DEPTH_MAX);
     for (guint i = 0; i < checkpoints->len; i++)
         scan_folder(&scan, checkpoints->pdata[i], DEPTH_MAX);
-    facts_close(scan.cache);
-    g_ptr_array_sort(scan.list, by_name);
-    return scan.list;
+    return scan_end(&scan);
+}
+
+/* The bundled ones come first in every list: who wants one of them need not wait for all others. */
+static GPtrArray *list_bundled(void)
+{
+    struct scan scan = scan_begin();
+
+    scan_bundled(&scan);
+    return scan_end(&scan);
 }
 
 /* ---- finding ---- */
@@ -394,9 +418,19 @@ static void fail_unknown(GPtrArray *list, const char *name, GError **error)
                     name);
 }
 
+/* The first of that name, or the first of all; NULL. */
+static struct model_info *pick(GPtrArray *list, const char *name)
+{
+    for (guint i = 0; i < list->len; i++)
+        if (!name || !*name || strcmp(((struct model_info *)list->pdata[i])->name, name) == 0)
+            return g_ptr_array_steal_index(list, i);
+    return NULL;
+}
+
 struct model_info *library_find(char **folders, const char *name, GError **error)
 {
-    g_autoptr(GPtrArray) list = NULL;
+    g_autoptr(GPtrArray) bundled = NULL, list = NULL;
+    struct model_info *info;
 
     if (name && *name &&
         (strchr(name, '/') || g_str_has_suffix(name, ".safetensors") ||
@@ -406,15 +440,12 @@ struct model_info *library_find(char **folders, const char *name, GError **error
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "There is no model at “%s”.", name);
         return NULL;
     }
+    bundled = list_bundled();
+    if ((info = pick(bundled, name)))
+        return info;
     list = library_list(folders);
-    if ((!name || !*name) && list->len)
-        return g_ptr_array_steal_index(list, 0);
-    for (guint i = 0; name && i < list->len; i++) {
-        struct model_info *info = list->pdata[i];
-
-        if (strcmp(info->name, name) == 0)
-            return g_ptr_array_steal_index(list, i);
-    }
+    if ((info = pick(list, name)))
+        return info;
     fail_unknown(list, name && *name ? name : "starter", error);
     return NULL;
 }
