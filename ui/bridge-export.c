@@ -9,6 +9,38 @@
 #include <jansson.h>
 #include <string.h>
 
+/* ---- pixels ---- */
+
+/* From memory, or from the file when `bytes` is NULL; no side longer than `side` (0 = as it is). */
+static gboolean load(GBytes *bytes, int width, int height, const char *path, int side,
+                     struct picture *pixels, GError **error)
+{
+    g_autoptr(GdkPixbuf) whole = bytes ? gdk_pixbuf_new_from_bytes(bytes, GDK_COLORSPACE_RGB, FALSE,
+                                                                   8, width, height, width * 3)
+                                       : gdk_pixbuf_new_from_file(path, error);
+    if (!whole)
+        return FALSE;
+    width = gdk_pixbuf_get_width(whole);
+    height = gdk_pixbuf_get_height(whole);
+    if (side > 0 && MAX(width, height) > side) {
+        double factor = (double)side / MAX(width, height);
+        width = MAX(1, (int)(width * factor + 0.5));
+        height = MAX(1, (int)(height * factor + 0.5));
+        GdkPixbuf *small = gdk_pixbuf_scale_simple(whole, width, height, GDK_INTERP_HYPER);
+        g_set_object(&whole, small);
+        g_object_unref(small);
+    }
+    int channels = gdk_pixbuf_get_n_channels(whole), stride = gdk_pixbuf_get_rowstride(whole);
+    const guchar *from = gdk_pixbuf_read_pixels(whole);
+    guchar *rgb = g_malloc((gsize)width * height * 3);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            memcpy(rgb + ((gsize)y * width + x) * 3, from + (gsize)y * stride + (gsize)x * channels,
+                   3);
+    *pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
+    return TRUE;
+}
+
 /* ---- one picture ---- */
 
 gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const char *path,
@@ -16,22 +48,8 @@ gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const cha
 {
     const struct fig_picture_facts *facts = fig_picture_facts(picture);
     struct picture pixels = {0};
-    if (facts->rgb)
-        pixels = (struct picture){facts->width, facts->height, g_bytes_ref(facts->rgb)};
-    else {
-        g_autoptr(GdkPixbuf) pixbuf = gdk_pixbuf_new_from_file(facts->path, error);
-        if (!pixbuf)
-            return FALSE;
-        int width = gdk_pixbuf_get_width(pixbuf), height = gdk_pixbuf_get_height(pixbuf);
-        int channels = gdk_pixbuf_get_n_channels(pixbuf), stride = gdk_pixbuf_get_rowstride(pixbuf);
-        guchar *rgb = g_malloc((gsize)width * height * 3);
-        const guchar *from = gdk_pixbuf_read_pixels(pixbuf);
-        for (int y = 0; y < height; y++)
-            for (int x = 0; x < width; x++)
-                memcpy(rgb + ((gsize)y * width + x) * 3,
-                       from + (gsize)y * stride + (gsize)x * channels, 3);
-        pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
-    }
+    if (!load(facts->rgb, facts->width, facts->height, facts->path, 0, &pixels, error))
+        return FALSE;
     g_autofree char *lower = g_ascii_strdown(path, -1);
     bool jpeg = g_str_has_suffix(lower, ".jpg") || g_str_has_suffix(lower, ".jpeg");
     const char *text =
@@ -250,34 +268,6 @@ int fig_bridge_export_clashes(FigBridge *self, GListModel *pictures,
     return clashes;
 }
 
-static gboolean load(const struct source *s, int side, struct picture *pixels, GError **error)
-{
-    g_autoptr(GdkPixbuf) whole =
-        s->rgb ? gdk_pixbuf_new_from_bytes(s->rgb, GDK_COLORSPACE_RGB, FALSE, 8, s->width,
-                                           s->height, s->width * 3)
-               : gdk_pixbuf_new_from_file(s->path, error);
-    if (!whole)
-        return FALSE;
-    int width = gdk_pixbuf_get_width(whole), height = gdk_pixbuf_get_height(whole);
-    if (side > 0 && MAX(width, height) > side) {
-        double factor = (double)side / MAX(width, height);
-        width = MAX(1, (int)(width * factor + 0.5));
-        height = MAX(1, (int)(height * factor + 0.5));
-        GdkPixbuf *small = gdk_pixbuf_scale_simple(whole, width, height, GDK_INTERP_HYPER);
-        g_set_object(&whole, small);
-        g_object_unref(small);
-    }
-    int channels = gdk_pixbuf_get_n_channels(whole), stride = gdk_pixbuf_get_rowstride(whole);
-    const guchar *from = gdk_pixbuf_read_pixels(whole);
-    guchar *rgb = g_malloc((gsize)width * height * 3);
-    for (int y = 0; y < height; y++)
-        for (int x = 0; x < width; x++)
-            memcpy(rgb + ((gsize)y * width + x) * 3, from + (gsize)y * stride + (gsize)x * channels,
-                   3);
-    *pixels = (struct picture){width, height, g_bytes_new_take(rgb, (gsize)width * height * 3)};
-    return TRUE;
-}
-
 static gboolean write_one(const struct source *s, const struct fig_export *export, GError **error)
 {
     g_autofree char *path = g_build_filename(export->folder, s->name, NULL);
@@ -292,7 +282,7 @@ static gboolean write_one(const struct source *s, const struct fig_export *expor
         bytes = g_bytes_new_take(data, length);
     } else {
         struct picture pixels = {0};
-        if (!load(s, export->side, &pixels, error))
+        if (!load(s->rgb, s->width, s->height, s->path, export->side, &pixels, error))
             return FALSE;
         const char *text =
             export->metadata && s->parameters && *s->parameters ? s->parameters : NULL;
