@@ -160,22 +160,15 @@ double estimate_speed(const char *device, const char *precision)
 void estimate_remember_speed(const char *device, const char *precision, double flops)
 {
     g_autoptr(GKeyFile) keys = g_key_file_new();
-    g_autofree char *path = speed_file(), *group = speed_group(device, precision), *text = NULL;
-    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *path = speed_file(), *group = speed_group(device, precision);
     double before;
-    gsize length;
 
     g_key_file_load_from_file(keys, path, G_KEY_FILE_NONE, NULL);
     before = g_key_file_get_double(keys, group, "flops", NULL);
     if (!(flops > 0) || (before > 0 && ABS(flops - before) < 0.05 * before))
         return;
     g_key_file_set_double(keys, group, "flops", flops);
-    text = g_key_file_to_data(keys, &length, NULL);
-    if (g_mkdir_with_parents(folder, 0700) == 0) {
-        g_autoptr(GBytes) bytes = g_bytes_new(text, length);
-
-        save_bytes(path, bytes, true, NULL); /* a cache: the next job measures it again */
-    }
+    save_cache(path, keys);
 }
 
 /* ---- without a pipeline ---- */

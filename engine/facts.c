@@ -93,21 +93,13 @@ static void merge(GKeyFile *from, GKeyFile *to)
 /* Others may have written since: only what is new is laid over what is there. */
 static void save(GKeyFile *fresh)
 {
-    g_autofree char *path = cache_file(), *folder = g_path_get_dirname(path), *text = NULL;
-    gsize length;
+    g_autofree char *path = cache_file();
+    g_autoptr(GKeyFile) all = NULL;
 
     g_mutex_lock(&saving);
-    {
-        g_autoptr(GKeyFile) all = load();
-
-        merge(fresh, all);
-        text = g_key_file_to_data(all, &length, NULL);
-        if (g_mkdir_with_parents(folder, 0700) == 0) {
-            g_autoptr(GBytes) bytes = g_bytes_new(text, length);
-
-            save_bytes(path, bytes, true, NULL); /* a cache: the next list makes it again */
-        }
-    }
+    all = load();
+    merge(fresh, all);
+    save_cache(path, all);
     g_mutex_unlock(&saving);
 }
 

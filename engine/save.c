@@ -361,6 +361,17 @@ bool save_bytes(const char *path, GBytes *bytes, bool replace, GError **error)
     return save_named(folder, bytes, replace, one_name, name, NULL, error);
 }
 
+void save_cache(const char *path, GKeyFile *keys)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    gsize length;
+    char *text = g_key_file_to_data(keys, &length, NULL);
+    g_autoptr(GBytes) bytes = g_bytes_new_take(text, length);
+
+    if (g_mkdir_with_parents(folder, 0700) == 0)
+        save_bytes(path, bytes, true, NULL);
+}
+
 /* ---- pictures ---- */
 
 struct naming {

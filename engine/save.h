@@ -46,6 +46,10 @@ bool save_picture(const struct picture *picture, const struct request *settings,
  * exists. For exports, state files, sidecars. */
 bool save_bytes(const char *path, GBytes *bytes, bool replace, GError **error);
 
+/* A cache of ours, in a folder that is made when absent. What goes wrong is not told: the next one
+ * makes it again. */
+void save_cache(const char *path, GKeyFile *keys);
+
 /* Removes temporary files of crashed runs (this user's, older than an hour or of a dead process).
  */
 void save_sweep(const char *folder);
