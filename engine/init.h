@@ -6,6 +6,8 @@
 
 #include <glib.h>
 
+#define MASK_BLUR 4 /* pixels of a mask's border that are blended */
+
 /* A PNG or JPEG as [height, width, 3], -1 to 1, stretched to the size (area average when it
  * shrinks, linear when it grows), as A1111's "just resize". g_free(). */
 float *init_load(const char *path, int width, int height, GError **error);

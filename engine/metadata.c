@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/init.h"
 #include "engine/metadata_private.h"
 
 #define PARAMETERS_LEAST 3 /* fewer pairs on the last line and it is prompt text */
@@ -153,7 +154,7 @@ char *metadata_write(const struct request *s, const struct metadata_model *model
     if (s->rng == RNG_CPU)
         append_pair(out, "RNG", "CPU");
     if (s->mask_path)
-        append_number(out, "Mask blur", 4);
+        append_number(out, "Mask blur", MASK_BLUR);
     if (s->fixed_eta)
         append_number(out, "Eta", s->eta);
     if (s->emphasis != EMPHASIS_ORIGINAL && s->prompt && strpbrk(s->prompt, "(["))

@@ -21,7 +21,6 @@
 #include "weights/quote.h"
 
 #define LOST_TRIES 2    /* of one picture, when its device is reset */
-#define MASK_BLUR 4     /* pixels */
 #define QUICK_SHARE 0.1 /* of a step's time that a preview may take */
 
 struct pipeline {
