@@ -677,6 +677,25 @@ static void choose_target(struct job_run *run)
         save_sweep(run->folder);
 }
 
+static bool run_job(struct job_run *run, GError **error)
+{
+    GError *problem = NULL;
+    bool ok = false;
+
+    choose_target(run);
+    for (int i = 0; i < LOST_TRIES && !ok; i++) {
+        g_clear_error(&problem);
+        ok = run_from(run, &problem);
+        forget_prepared(run);
+        if (ok || !device_was_lost(problem))
+            break;
+        close_backend(run->p); /* everything on it is gone; the picture begins again */
+    }
+    if (problem)
+        g_propagate_error(error, problem);
+    return ok;
+}
+
 bool pipeline_run(struct pipeline *p, const struct request *request,
                   const struct job_context *context, GError **error)
 {
@@ -690,20 +709,7 @@ bool pipeline_run(struct pipeline *p, const struct request *request,
         model_info_free(run.info);
         return false;
     }
-    if (!style_names_apply(p->folders, &run.settings.request, error)) {
-        model_info_free(run.info);
-        settings_finish(&run.settings);
-        return false;
-    }
-    choose_target(&run);
-    for (int i = 0; i < LOST_TRIES && !ok; i++) {
-        g_clear_error(&problem);
-        ok = run_from(&run, &problem);
-        forget_prepared(&run);
-        if (ok || !device_was_lost(problem))
-            break;
-        close_backend(p); /* everything on it is gone; the picture begins again */
-    }
+    ok = style_names_apply(p->folders, &run.settings.request, &problem) && run_job(&run, &problem);
     if (problem)
         device_take_error(error, problem);
     dump_destroy(run.dump);
