@@ -22,8 +22,9 @@ struct decoder {
     const struct vae *vae;
     const struct tiny *tiny;
     GPtrArray *notices;
-    int first;               /* index into ways: larger pieces do not fit */
-    int height, width, rows; /* of the last picture and its strips; 0 rows = whole */
+    int first;         /* index into ways: larger pieces do not fit */
+    int height, width; /* of the decode tape */
+    int rows;          /* of the last picture's strips; 0 = whole */
     struct tape *decode, *quick, *encode;
     double strip_flops;
     int quick_height, quick_width, encode_height, encode_width;
@@ -72,7 +73,7 @@ static struct tape *record(const struct decoder *d, const char *name, int height
 }
 
 /* Compiles; *tape stays NULL on failure. */
-static bool compile(struct decoder *d, struct tape *t, struct tape **tape, const int *cancel,
+static bool compile(const struct decoder *d, struct tape *t, struct tape **tape, const int *cancel,
                     GError **error)
 {
     if (!tape_finish(t, d->backend, cancel, error)) {
@@ -92,6 +93,16 @@ static bool run(struct tape *t, const float *in, float *out, const int *cancel, 
     return true;
 }
 
+static float *take_floats(size_t n, GError **error)
+{
+    float *values = g_try_new(float, n);
+
+    if (!values)
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
+                    "Not enough memory to decode the picture; try a smaller size.");
+    return values;
+}
+
 /* ---- strips ---- */
 
 /*
@@ -101,26 +112,28 @@ static bool run(struct tape *t, const float *in, float *out, const int *cancel, 
  * all strips up to it. Slow, and exact.
  */
 struct strips {
-    struct decoder *d;
+    const struct decoder *d;
+    int height, width;    /* of the latent */
     int cut, rows, count; /* own rows of a strip, in cells; strips */
     int window;           /* rows of a strip with those around */
     int norms, groups;
     float *whole; /* [H << cut, W << cut, channels]: the lower part's */
     int channels;
     float *known; /* [norms][groups][2] */
+    double flops; /* of the last strip */
     const int *cancel;
 };
 
 static int own_rows(const struct strips *s, int index)
 {
-    return MIN(s->rows, s->d->height - index * s->rows);
+    return MIN(s->rows, s->height - index * s->rows);
 }
 
 /* First row of a strip's window, and of its own rows within. */
 static int window_at(const struct strips *s, int index, int *first)
 {
     int halo = vae_upper_halo(s->d->vae, s->cut);
-    int at = CLAMP(index * s->rows - halo, 0, s->d->height - s->window);
+    int at = CLAMP(index * s->rows - halo, 0, s->height - s->window);
 
     *first = index * s->rows - at;
     return at;
@@ -131,7 +144,7 @@ static struct tape *record_strip(const struct strips *s, const struct vae_strip 
     struct tape *t = tape_create("vae.strip");
     struct tensor *h =
         tape_input(t, "in", DTYPE_F32, 4,
-                   (int64_t[]){1, s->window << s->cut, s->d->width << s->cut, s->channels});
+                   (int64_t[]){1, s->window << s->cut, s->width << s->cut, s->channels});
 
     vae_decode_strip(t, s->d->vae, h, strip);
     return t;
@@ -140,7 +153,7 @@ static struct tape *record_strip(const struct strips *s, const struct vae_strip 
 static bool run_strip(const struct strips *s, struct tape *t, int index, int known, GError **error)
 {
     int first, at = window_at(s, index, &first);
-    size_t row = ((size_t)s->d->width << s->cut) * (size_t)s->channels;
+    size_t row = ((size_t)s->width << s->cut) * (size_t)s->channels;
 
     for (int k = 0; k < known; k++) {
         g_autofree char *name = g_strdup_printf("given.%d", k);
@@ -176,7 +189,7 @@ static bool find_moments(struct strips *s, int k, GError **error)
             break;
         tape_read(t, "moments", values);
         for (int g = 0; g < s->groups; g++) {
-            double mean = values[2 * g], share = (double)rows / s->d->height;
+            double mean = values[2 * g], share = (double)rows / s->height;
 
             sums[2 * g] += share * mean;
             sums[2 * g + 1] += share * (values[2 * g + 1] + mean * mean);
@@ -196,14 +209,11 @@ static bool draw_strips(struct strips *s, float *picture, GError **error)
 {
     struct vae_strip strip = {.cut = s->cut, .known = s->norms};
     int factor = vae_factor(s->d->vae);
-    size_t row = (size_t)s->d->width * factor * 3;
-    g_autofree float *out = g_try_new(float, (size_t)s->window *factor *row);
+    size_t row = (size_t)s->width * factor * 3;
+    g_autofree float *out = take_floats((size_t)s->window * factor * row, error);
     struct tape *t = NULL;
     bool ok = out && compile(s->d, record_strip(s, &strip), &t, s->cancel, error);
 
-    if (!out)
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
-                    "Not enough memory to decode the picture; try a smaller size.");
     for (int i = 0; ok && i < s->count; i++) {
         int first;
 
@@ -215,7 +225,7 @@ static bool draw_strips(struct strips *s, float *picture, GError **error)
                (size_t)own_rows(s, i) * factor * row * sizeof *out);
     }
     if (t)
-        s->d->strip_flops = tape_flops(t);
+        s->flops = tape_flops(t);
     tape_destroy(t);
     return ok;
 }
@@ -225,13 +235,16 @@ static int channels_after(const struct vae_config *c, int cut)
     return c->channels[cut ? c->levels - cut : c->levels - 1];
 }
 
-static struct strips strips_of(struct decoder *d, int height, int width, const struct way *way)
+static struct strips strips_of(const struct decoder *d, int height, int width,
+                               const struct way *way)
 {
     const struct vae_config *c = &d->vae->config;
-    struct strips s = {.d = d, .cut = MIN(way->cut, c->levels - 1), .groups = c->groups};
+    struct strips s = {.d = d,
+                       .height = height,
+                       .width = width,
+                       .cut = MIN(way->cut, c->levels - 1),
+                       .groups = c->groups};
 
-    d->height = height;
-    d->width = width;
     s.count = (height + way->rows - 1) / way->rows;
     s.rows = (height + s.count - 1) / s.count;
     s.count = (height + s.rows - 1) / s.rows;
@@ -239,6 +252,12 @@ static struct strips strips_of(struct decoder *d, int height, int width, const s
     s.norms = vae_upper_norms(d->vae, s.cut);
     s.channels = channels_after(c, s.cut);
     return s;
+}
+
+/* Values of the lower part's output. */
+static size_t whole_count(const struct strips *s)
+{
+    return ((size_t)s->height << s->cut) * ((size_t)s->width << s->cut) * (size_t)s->channels;
 }
 
 static struct tape *record_lower(const struct decoder *d, int height, int width, int cut)
@@ -255,8 +274,7 @@ static bool decode_strips(struct decoder *d, const float *latent, int height, in
                           const struct way *way, float *picture, const int *cancel, GError **error)
 {
     struct strips s = strips_of(d, height, width, way);
-    size_t cells = ((size_t)height << s.cut) * ((size_t)width << s.cut);
-    g_autofree float *whole = g_try_new(float, cells *(size_t)s.channels);
+    g_autofree float *whole = take_floats(whole_count(&s), error);
     g_autofree float *known = g_new0(float, (size_t)s.norms *s.groups * 2);
     struct tape *t = NULL;
     bool ok;
@@ -264,20 +282,26 @@ static bool decode_strips(struct decoder *d, const float *latent, int height, in
     s.whole = whole;
     s.known = known;
     s.cancel = cancel;
-    if (!whole) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
-                    "Not enough memory to decode the picture; try a smaller size.");
+    if (!whole)
         return false;
-    }
     ok = compile(d, record_lower(d, height, width, s.cut), &t, cancel, error) &&
          run(t, latent, whole, cancel, error);
     tape_destroy(t);
     for (int k = 0; ok && k < s.norms; k++)
         ok = find_moments(&s, k, error);
-    return ok && draw_strips(&s, picture, error);
+    ok = ok && draw_strips(&s, picture, error);
+    d->strip_flops = s.flops;
+    return ok;
 }
 
 /* ---- one way of decoding ---- */
+
+void decoder_fail_numbers(GError **error)
+{
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
+                "The autoencoder's numbers went out of range (NaN or infinity). Try "
+                "--precision f32.");
+}
 
 static bool decode_whole(struct decoder *d, const float *latent, int height, int width,
                          float *picture, const int *cancel, GError **error)
@@ -309,9 +333,7 @@ static bool decode_as(struct decoder *d, const float *latent, int height, int wi
         return false;
     for (size_t i = 0; i < n; i++)
         if (!isfinite(picture[i])) {
-            g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
-                        "The autoencoder's numbers went out of range (NaN or infinity). Try "
-                        "--precision f32.");
+            decoder_fail_numbers(error);
             return false;
         }
     return true;
@@ -465,30 +487,38 @@ int decoder_strips(const struct decoder *d)
     return d->rows;
 }
 
-static size_t tape_bytes(const struct decoder *d, struct tape *t)
+static struct tape_memory estimate(const struct decoder *d, struct tape *t, double *flops)
 {
     struct tape_memory memory = tape_estimate(t, d->backend);
 
+    if (flops)
+        *flops = tape_flops(t);
     tape_destroy(t);
-    return memory.arena + memory.kept;
+    return memory;
+}
+
+struct tape_memory decoder_memory(const struct decoder *d, int height, int width, double *flops)
+{
+    return estimate(d, record(d, "", height, width, d->vae->config.latent_channels, vae_decode),
+                    flops);
 }
 
 static size_t way_bytes(const struct decoder *d, int height, int width, const struct way *way)
 {
-    struct decoder copy = *d; /* strips are those of a decoder's last size */
-    struct strips s;
+    struct tape_memory lower, upper;
     struct vae_strip strip;
-    size_t cells, lower, upper;
+    struct strips s;
 
-    if (!way->rows)
-        return tape_bytes(d,
-                          record(d, "", height, width, d->vae->config.latent_channels, vae_decode));
-    s = strips_of(&copy, height, width, way);
+    if (!way->rows) {
+        lower = decoder_memory(d, height, width, NULL);
+        return lower.arena + lower.kept;
+    }
+    s = strips_of(d, height, width, way);
     strip = (struct vae_strip){.cut = s.cut, .known = s.norms};
-    cells = ((size_t)height << s.cut) * ((size_t)width << s.cut);
-    lower = tape_bytes(d, record_lower(d, height, width, s.cut));
-    upper = tape_bytes(d, record_strip(&s, &strip));
-    return cells * (size_t)s.channels * sizeof(float) + MAX(lower, upper);
+    lower = estimate(d, record_lower(d, height, width, s.cut), NULL);
+    upper = estimate(d, record_strip(&s, &strip), NULL);
+    return whole_count(&s) * sizeof(float) +
+           MAX(lower.arena + lower.kept, upper.arena + upper.kept);
 }
 
 size_t decoder_bytes(const struct decoder *d, int height, int width, int rows)
@@ -499,24 +529,6 @@ size_t decoder_bytes(const struct decoder *d, int height, int width, int rows)
         if (ways[i].rows == rows)
             way = &ways[i];
     return way_bytes(d, height, width, way);
-}
-
-size_t decoder_weight_bytes(const struct decoder *d)
-{
-    struct tape *t = record(d, "", 8, 8, d->vae->config.latent_channels, vae_decode);
-    struct tape_memory memory = tape_estimate(t, d->backend);
-
-    tape_destroy(t);
-    return memory.weights;
-}
-
-double decoder_flops_for(const struct decoder *d, int height, int width)
-{
-    struct tape *t = record(d, "", height, width, d->vae->config.latent_channels, vae_decode);
-    double flops = tape_flops(t);
-
-    tape_destroy(t);
-    return flops;
 }
 
 int decoder_choose(const struct decoder *d, int height, int width, size_t budget)

@@ -31,6 +31,8 @@ bool decoder_quick(struct decoder *d, const float *latent, int height, int width
  * encoder. */
 bool decoder_encode(struct decoder *d, const float *picture, int height, int width, float *latent,
                     const int *cancel, GError **error);
+/* Sets the sentence of a picture that holds a NaN or an infinity (ENGINE_ERROR_NUMBERS). */
+void decoder_fail_numbers(GError **error);
 /* Frees the tapes (their weights stay packed until backend_forget_weights()). */
 void decoder_forget(struct decoder *d);
 
@@ -39,9 +41,8 @@ int decoder_strips(const struct decoder *d);
 /* Bytes that decoding this size whole, or in strips of `rows` cells (64, 32, 16, 8), takes beside
  * the weights. */
 size_t decoder_bytes(const struct decoder *d, int height, int width, int rows);
-/* Bytes of its packed weights; FLOPs of decoding this size whole. Nothing is compiled. */
-size_t decoder_weight_bytes(const struct decoder *d);
-double decoder_flops_for(const struct decoder *d, int height, int width);
+/* What decoding this size whole takes, and its FLOPs (may be NULL). Nothing is compiled. */
+struct tape_memory decoder_memory(const struct decoder *d, int height, int width, double *flops);
 /* The rows of a strip (0 = whole) that fit in `budget` bytes; the fewest when none do. */
 int decoder_choose(const struct decoder *d, int height, int width, size_t budget);
 /* Starts with strips of so many rows at the next picture (0 = whole). */

@@ -4,6 +4,9 @@
 
 /* Rows of the time table are rounded up, so that other numbers of steps find their tapes. */
 #define ROWS_STEP 32
+/* Of a prompt of usual length: what memory is planned for. */
+#define TOKENS 77
+#define POOLED 1280 /* width of SDXL's pooled text */
 
 struct conditioning *conditioning_new(int length, int width, float *values, int pooled_width,
                                       float *pooled)
@@ -127,30 +130,55 @@ void denoiser_begin(struct denoiser *d, int height, int width, const struct sche
     }
 }
 
+/* ---- recording ---- */
+
+struct prompt_shape {
+    int batch, rows, length, width, pooled_width;
+};
+
+/* What a prompt determines: texts of B and `rows` rows of the time table for each. */
+static void record_prepare(struct tape *t, const struct unet *unet, const struct prompt_shape *s,
+                           struct unet_memo *memo)
+{
+    int64_t n = (int64_t)s->batch * s->rows;
+    struct unet_prompt prompt = {0};
+
+    prompt.steps = tape_input(t, "steps", DTYPE_F32, 1, (int64_t[]){n});
+    prompt.text = tape_input(t, "text", DTYPE_F32, 3, (int64_t[]){s->batch, s->length, s->width});
+    if (unet->config.added_channels > 0) {
+        int64_t sizes = unet_sizes(unet, s->pooled_width);
+
+        prompt.pooled =
+            tape_input(t, "pooled", DTYPE_F32, 2, (int64_t[]){s->batch, s->pooled_width});
+        prompt.sizes = tape_input(t, "sizes", DTYPE_F32, 1, (int64_t[]){s->batch * sizes});
+    }
+    if (unet->config.guidance_channels > 0)
+        prompt.guidance = tape_input(t, "guidance", DTYPE_F32, 1, (int64_t[]){n});
+    unet_prepare(t, unet, &prompt, memo);
+}
+
+/* What a step does with it. */
+static void record_step(struct tape *t, const struct unet *unet, int batch, int height, int width,
+                        struct unet_memo *memo)
+{
+    struct tensor *x = tape_input(t, "latent", DTYPE_F32, 4,
+                                  (int64_t[]){batch, height, width, unet->config.in_channels});
+    struct tensor *rows = tape_input(t, "rows", DTYPE_I32, 1, (int64_t[]){batch});
+
+    tape_output(t, "out", unet_forward(t, unet, x, rows, memo));
+}
+
 /* ---- compiling ---- */
 
 static bool compile_prepare(struct denoiser *d, struct runner *r, const struct conditioning *text,
                             const int *cancel, GError **error)
 {
-    int64_t n = (int64_t)r->batch * r->rows;
-    struct unet_prompt prompt = {0};
+    struct prompt_shape shape = {r->batch, r->rows, r->length, text->width, text->pooled_width};
     struct unet_memo memo = {0};
-    int sizes = unet_sizes(d->unet, text->pooled_width);
     bool ok;
 
     r->prepare = tape_create("unet.prepare");
-    prompt.steps = tape_input(r->prepare, "steps", DTYPE_F32, 1, (int64_t[]){n});
-    prompt.text =
-        tape_input(r->prepare, "text", DTYPE_F32, 3, (int64_t[]){r->batch, r->length, text->width});
-    if (d->unet->config.added_channels > 0) {
-        prompt.pooled = tape_input(r->prepare, "pooled", DTYPE_F32, 2,
-                                   (int64_t[]){r->batch, text->pooled_width});
-        prompt.sizes =
-            tape_input(r->prepare, "sizes", DTYPE_F32, 1, (int64_t[]){(int64_t)r->batch * sizes});
-    }
-    if (d->unet->config.guidance_channels > 0)
-        prompt.guidance = tape_input(r->prepare, "guidance", DTYPE_F32, 1, (int64_t[]){n});
-    unet_prepare(r->prepare, d->unet, &prompt, &memo);
+    record_prepare(r->prepare, d->unet, &shape, &memo);
     unet_memo_keep(&memo, r->prepare);
     ok = tape_finish(r->prepare, d->backend, cancel, error);
     unet_memo_finish(&memo);
@@ -160,18 +188,33 @@ static bool compile_prepare(struct denoiser *d, struct runner *r, const struct c
 static bool compile_step(struct denoiser *d, struct runner *r, const int *cancel, GError **error)
 {
     struct unet_memo memo = {0};
-    struct tensor *x, *rows;
     bool ok;
 
     r->step = tape_create("unet");
     unet_memo_import(&memo, d->unet, r->step, r->prepare);
-    x = tape_input(r->step, "latent", DTYPE_F32, 4,
-                   (int64_t[]){r->batch, r->height, r->width, d->unet->config.in_channels});
-    rows = tape_input(r->step, "rows", DTYPE_I32, 1, (int64_t[]){r->batch});
-    tape_output(r->step, "out", unet_forward(r->step, d->unet, x, rows, &memo));
+    record_step(r->step, d->unet, r->batch, r->height, r->width, &memo);
     ok = tape_finish(r->step, d->backend, cancel, error);
     unet_memo_finish(&memo);
     return ok;
+}
+
+struct tape_memory denoiser_memory(const struct denoiser *d, const struct denoiser_shape *s,
+                                   double *flops)
+{
+    const struct unet_config *c = &d->unet->config;
+    struct prompt_shape prompt = {s->batch, s->calls, TOKENS, c->text_channels, POOLED};
+    struct tape *t = tape_create("unet");
+    struct unet_memo memo = {0};
+    struct tape_memory memory;
+
+    record_prepare(t, d->unet, &prompt, &memo);
+    *flops = -tape_flops(t); /* once for a prompt: not a step's */
+    record_step(t, d->unet, s->batch, s->height, s->width, &memo);
+    unet_memo_finish(&memo);
+    *flops += tape_flops(t);
+    memory = tape_estimate(t, d->backend);
+    tape_destroy(t);
+    return memory;
 }
 
 static struct runner *find_runner(struct denoiser *d, int batch, const struct conditioning *text,

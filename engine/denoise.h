@@ -43,6 +43,13 @@ struct denoiser;
 
 struct denoiser *denoiser_create(struct backend *backend, const struct unet *unet);
 void denoiser_destroy(struct denoiser *d); /* takes NULL */
+/* What a step takes, and its FLOPs, for a prompt of usual length. Nothing is compiled. */
+struct denoiser_shape {
+    int batch, height, width; /* texts at once; cells */
+    int calls;                /* rows of the plan */
+};
+struct tape_memory denoiser_memory(const struct denoiser *d, const struct denoiser_shape *shape,
+                                   double *flops);
 /* Frees the tapes: for when parameters change. */
 void denoiser_forget(struct denoiser *d);
 

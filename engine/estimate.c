@@ -13,49 +13,6 @@
 
 #define PROGRAM_BYTES ((uint64_t)110 << 20) /* of the process, without networks */
 #define COMFORT 0.7 /* share of the budget above which text encoders do not stay */
-#define TOKENS 77
-#define POOLED 1280 /* width of SDXL's pooled text */
-
-/* ---- what the U-Net takes, recorded as the denoiser records it ---- */
-
-struct unet_shape {
-    int batch, height, width, calls;
-};
-
-static struct tape_memory unet_memory(const struct unet *u, struct backend *backend,
-                                      const struct unet_shape *s, double *flops)
-{
-    const struct unet_config *c = &u->config;
-    int64_t n = (int64_t)s->batch * s->calls;
-    int pooled = c->added_channels > 0 ? POOLED : 0;
-    struct tape *t = tape_create("unet");
-    struct unet_prompt prompt = {0};
-    struct unet_memo memo = {0};
-    struct tensor *x, *rows;
-    struct tape_memory memory;
-
-    prompt.steps = tape_input(t, "steps", DTYPE_F32, 1, (int64_t[]){n});
-    prompt.text =
-        tape_input(t, "text", DTYPE_F32, 3, (int64_t[]){s->batch, TOKENS, c->text_channels});
-    if (pooled) {
-        prompt.pooled = tape_input(t, "pooled", DTYPE_F32, 2, (int64_t[]){s->batch, pooled});
-        prompt.sizes = tape_input(t, "sizes", DTYPE_F32, 1,
-                                  (int64_t[]){(int64_t)s->batch * unet_sizes(u, pooled)});
-    }
-    if (c->guidance_channels > 0)
-        prompt.guidance = tape_input(t, "guidance", DTYPE_F32, 1, (int64_t[]){n});
-    unet_prepare(t, u, &prompt, &memo);
-    *flops = -tape_flops(t); /* once for a prompt: not a step's */
-    x = tape_input(t, "latent", DTYPE_F32, 4,
-                   (int64_t[]){s->batch, s->height, s->width, c->in_channels});
-    rows = tape_input(t, "rows", DTYPE_I32, 1, (int64_t[]){s->batch});
-    tape_output(t, "out", unet_forward(t, u, x, rows, &memo));
-    unet_memo_finish(&memo);
-    *flops += tape_flops(t);
-    memory = tape_estimate(t, backend);
-    tape_destroy(t);
-    return memory;
-}
 
 /* ---- the sum ---- */
 
@@ -118,20 +75,22 @@ void estimate_loaded(const struct loaded *l, struct backend *backend,
     const struct request *r = &settings->request;
     int factor = vae_factor(&l->vae), height = r->height / factor, width = r->width / factor;
     bool guided = r->cfg != 1 && l->unet.config.guidance_channels == 0;
-    struct unet_shape shape = {guided ? 2 : 1, height, width, calls};
-    struct tape_memory unet = unet_memory(&l->unet, backend, &shape, &e->step_flops);
+    struct denoiser_shape shape = {guided ? 2 : 1, height, width, calls};
+    double step_flops, decode_flops;
+    struct tape_memory unet = denoiser_memory(l->denoiser, &shape, &step_flops);
     struct tape_memory text = text_encoder_memory(l->text);
+    struct tape_memory vae = decoder_memory(l->decoder, height, width, &decode_flops);
     bool cpu = strcmp(backend->class->name, "cpu") == 0;
     double speed = estimate_speed(r->device, r->precision);
 
-    *e = (struct estimate){.step_flops = e->step_flops, .calls = calls, .budget = budget};
+    *e = (struct estimate){
+        .step_flops = step_flops, .decode_flops = decode_flops, .calls = calls, .budget = budget};
     e->text_weights = text.weights;
     e->text_work = text.arena + text.kept;
     e->unet_weights = unet.weights;
     e->unet_work = unet.arena + unet.kept;
-    e->vae_weights = decoder_weight_bytes(l->decoder);
-    e->vae_work = decoder_bytes(l->decoder, height, width, 0);
-    e->decode_flops = decoder_flops_for(l->decoder, height, width);
+    e->vae_weights = vae.weights;
+    e->vae_work = vae.arena + vae.kept;
     make_fit(e, l, cpu ? PROGRAM_BYTES : 0, height, width, r->low_memory);
     e->seconds = speed > 0 ? r->batch * (calls * e->step_flops + e->decode_flops) / speed : -1;
 }

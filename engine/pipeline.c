@@ -519,9 +519,7 @@ static bool decode(struct job_run *run, const float *latent, struct picture *pic
         mask_put_back(values, run->first, run->mask, r->width, r->height, MASK_BLUR);
     dump_image(run->dump, values, height * factor, width * factor);
     if (!picture_from_floats(picture, values, width * factor, height * factor)) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
-                    "The autoencoder's numbers went out of range (NaN or infinity). Try "
-                    "--precision f32.");
+        decoder_fail_numbers(error);
         return false;
     }
     if (!l->preview.fitted)

@@ -124,7 +124,8 @@ static void test_short_of_memory(void)
     g_autofree float *expected = g_new(float, PIXELS);
     struct backend *backend = cpu_backend_create(DTYPE_F32, 0, NULL);
     struct decoder *d = decoder_create(backend, &vae, NULL, NULL);
-    size_t most = decoder_bytes(d, height, width, 0) * 2 / 3 + decoder_weight_bytes(d);
+    size_t most =
+        decoder_bytes(d, height, width, 0) * 2 / 3 + decoder_memory(d, height, width, NULL).weights;
     g_autofree char *limit = g_strdup_printf("%zu", most);
 
     CHECK(decoder_decode(d, latent, height, width, expected, NULL, NULL));
