@@ -1,6 +1,6 @@
 /*
  * JPEG out through stb_image_write, with the settings in EXIF's UserComment (tag 0x9286), and that
- * comment back. Foreign JPEG pixels are never decoded here.
+ * comment back, or a plain one. Foreign JPEG pixels are never decoded here.
  */
 #include "engine/engine.h"
 
@@ -153,6 +153,18 @@ static char *user_comment(const guint8 *data, size_t size)
     return NULL;
 }
 
+/* stable-diffusion.cpp's comment: "parameters", NUL, text, NUL. */
+static char *plain_comment(const guint8 *data, size_t size)
+{
+    static const char key[] = "parameters";
+    g_autofree char *text = NULL;
+
+    if (size <= sizeof key || memcmp(data, key, sizeof key) != 0)
+        return NULL;
+    text = g_strndup((const char *)data + sizeof key, size - sizeof key);
+    return g_utf8_validate(text, -1, NULL) ? g_steal_pointer(&text) : NULL;
+}
+
 char *picture_read_jpeg_comment(const char *path, GError **error)
 {
     g_autoptr(GBytes) bytes = picture_load(path, error);
@@ -175,6 +187,8 @@ char *picture_read_jpeg_comment(const char *path, GError **error)
             break;
         if (data[at + 1] == 0xe1 && length >= 8 && memcmp(data + at + 4, "Exif\0\0", 6) == 0 &&
             (comment = user_comment(data + at + 10, length - 8)))
+            return comment;
+        if (data[at + 1] == 0xfe && (comment = plain_comment(data + at + 4, length - 2)))
             return comment;
         at += 2 + length;
     }

@@ -55,6 +55,16 @@ void metadata_add_take(struct metadata *m, const char *key, char *value)
     g_ptr_array_add(m->values, value);
 }
 
+void metadata_drop(struct metadata *m, const char *key)
+{
+    for (guint i = 0; i < m->keys->len; i++)
+        if (strcmp(m->keys->pdata[i], key) == 0) {
+            g_ptr_array_remove_index(m->keys, i);
+            g_ptr_array_remove_index(m->values, i);
+            return;
+        }
+}
+
 /* ---- writing ---- */
 
 static const char *const emphases[] = {
@@ -309,14 +319,36 @@ static void parse_settings(struct metadata *m, const char *line)
     }
 }
 
-struct metadata *metadata_parse(const char *text)
+static void take_origin(struct metadata *m)
 {
     static const char *const origins[] = {"Figment", "stable-diffusion.cpp", "Fooocus"};
+    const char *version = metadata_get(m, "Version");
+
+    for (gsize i = 0; version && i < G_N_ELEMENTS(origins); i++)
+        if (g_str_has_prefix(version, origins[i])) {
+            g_free(m->origin);
+            m->origin = g_strdup(origins[i]);
+        }
+}
+
+/* Before it wrote JSON, stable-diffusion.cpp wrote an eta that only DDIM and TCD looked at. */
+static void drop_idle_eta(struct metadata *m)
+{
+    const char *sampler = metadata_get(m, "Sampler");
+
+    if (strcmp(m->origin, "stable-diffusion.cpp") == 0 && sampler &&
+        !g_str_has_prefix(sampler, "ddim") && !g_str_has_prefix(sampler, "tcd"))
+        metadata_drop(m, "Eta");
+}
+
+struct metadata *metadata_parse(const char *text)
+{
     struct metadata *m = metadata_new("A1111");
     g_autofree char *whole = g_utf8_validate(text, -1, NULL) ? strip_copy(text, strlen(text))
                                                              : g_utf8_make_valid(text, -1);
-    char *last = strrchr(whole, '\n');
-    const char *settings = last ? last + 1 : whole, *at = settings, *line = whole;
+    static const char sdcpp[] = ", SDCPP: ";
+    char *last = strrchr(whole, '\n'), *settings = last ? last + 1 : whole, *json;
+    const char *at = settings, *line = whole;
     GString *prompt = g_string_new(NULL), *negative = g_string_new(NULL);
     bool in_negative = false;
     struct pair pair;
@@ -326,22 +358,25 @@ struct metadata *metadata_parse(const char *text)
         pairs++;
     if (pairs < PARAMETERS_LEAST)
         settings = whole + strlen(whole);
+    json = strstr(settings, sdcpp);
     while (line < settings) {
         size_t length = strcspn(line, "\n");
 
         append_line(prompt, negative, &in_negative, line, length);
         line += length + (line[length] == '\n');
     }
+    if (json) /* holds the prompt, which may look like settings */
+        *json = '\0';
     parse_settings(m, settings);
     g_free(m->prompt);
     g_free(m->negative);
     m->prompt = g_string_free(prompt, FALSE);
     m->negative = g_string_free(negative, FALSE);
-    for (gsize i = 0; metadata_get(m, "Version") && i < G_N_ELEMENTS(origins); i++)
-        if (g_str_has_prefix(metadata_get(m, "Version"), origins[i])) {
-            g_free(m->origin);
-            m->origin = g_strdup(origins[i]);
-        }
+    take_origin(m);
+    if (json)
+        metadata_take_sdcpp(m, json + strlen(sdcpp));
+    else
+        drop_idle_eta(m);
     return m;
 }
 
@@ -469,17 +504,14 @@ static void take_size(const struct taking *t)
 }
 
 /* A name to be looked up, never a path. */
-static void take_vae(const struct taking *t)
+static void take_name(const struct taking *t, const char *key, char **field)
 {
-    const char *name = metadata_get(t->m, "VAE");
+    const char *name = metadata_get(t->m, key);
 
-    if (!name)
-        return;
-    if (strpbrk(name, "/\\")) {
-        say(t->notices, "VAE is no file name and was left out.");
-        return;
-    }
-    take_string(t, "VAE", &t->request->vae);
+    if (name && strpbrk(name, "/\\"))
+        say(t->notices, "%s is no file name and was left out.", key);
+    else
+        take_string(t, key, field);
 }
 
 static void take_emphasis(const struct taking *t)
@@ -538,8 +570,8 @@ void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *chan
         r->fixed_seed = true;
     take_size(&t);
     metadata_take_sampler(m, r, changes, notices);
-    take_string(&t, "Model", &r->model);
-    take_vae(&t);
+    take_name(&t, "Model", &r->model);
+    take_name(&t, "VAE", &r->vae);
     take_emphasis(&t);
     if (take_number(&t, "Clip skip", 1, 12, &value))
         r->clip_skip = (int)value;

@@ -1,7 +1,8 @@
 /*
  * Settings that other programs leave in a PNG as JSON: InvokeAI's `invokeai_metadata` (and
  * `sd-metadata` before it), Fooocus' `parameters` with `fooocus_scheme`, NovelAI's `Comment`;
- * ComfyUI's graphs are read in metadata_comfy.c. stable-diffusion.cpp writes A1111's text. Keys
+ * ComfyUI's graphs are read in metadata_comfy.c. stable-diffusion.cpp writes A1111's
+ * text with JSON at its end. Keys
  * become A1111's; what has no such key is left.
  */
 #include "engine/metadata_private.h"
@@ -228,6 +229,32 @@ static struct metadata *from_invoke_old(const json_t *object)
     }
     json_decref(image);
     return m;
+}
+
+void metadata_take_sdcpp(struct metadata *m, const char *text)
+{
+    json_t *root = parse(text), *sampling = json_object_get(root, "sampling"),
+           *models = json_object_get(root, "models");
+    const json_t *skip = json_object_get(root, "clip_skip");
+
+    metadata_take_json(m, "Steps", json_object_get(sampling, "steps"));
+    metadata_take_json(m, "Sampler", json_object_get(sampling, "method"));
+    metadata_take_json(m, "Schedule type", json_object_get(sampling, "scheduler"));
+    metadata_take_json(m, "CFG scale",
+                       json_object_get(json_object_get(sampling, "guidance"), "txt_cfg"));
+    metadata_take_json(m, "Seed", json_object_get(root, "seed"));
+    metadata_take_size(m, json_object_get(root, "width"), json_object_get(root, "height"));
+    metadata_take_model(m, "Model", json_object_get(models, "model"));
+    metadata_take_model(m, "VAE", json_object_get(models, "vae"));
+    if (json_integer_value(skip) > 0) /* else the model's own */
+        metadata_take_json(m, "Clip skip", skip);
+    /* An infinite one, which is null, is the sampler's own. */
+    if (json_is_null(json_object_get(sampling, "eta")))
+        metadata_drop(m, "Eta");
+    metadata_take_json(m, "Eta", json_object_get(sampling, "eta"));
+    metadata_take_json(m, "RNG", json_object_get(root, "rng"));
+    metadata_take_json(m, "Denoising strength", json_object_get(root, "strength"));
+    json_decref(root);
 }
 
 static struct metadata *try_json(const char *text, const struct flat *names)

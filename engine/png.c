@@ -146,6 +146,14 @@ static char *clean_text(const char *text, size_t length, bool latin)
     return g_string_free(clean, FALSE);
 }
 
+/* stable-diffusion.cpp writes UTF-8 where the format says Latin-1. */
+static bool is_latin(const png_text *text)
+{
+    return !text->text ||
+           !g_strstr_len(text->text, (gssize)text->text_length, "stable-diffusion.cpp") ||
+           !g_utf8_validate(text->text, (gssize)text->text_length, NULL);
+}
+
 static void collect_texts(struct reader *r, GHashTable *texts)
 {
     png_textp text = NULL;
@@ -155,7 +163,8 @@ static void collect_texts(struct reader *r, GHashTable *texts)
         bool international = text[i].compression >= PNG_ITXT_COMPRESSION_NONE;
         size_t length = international ? text[i].itxt_length : text[i].text_length;
         g_autofree char *key = clean_text(text[i].key, strlen(text[i].key), true);
-        char *value = clean_text(text[i].text ? text[i].text : "", length, !international);
+        char *value = clean_text(text[i].text ? text[i].text : "", length,
+                                 !international && is_latin(text + i));
 
         if (key && value && !g_hash_table_contains(texts, key))
             g_hash_table_insert(texts, g_steal_pointer(&key), value);
@@ -290,10 +299,8 @@ bool picture_decode_png(GBytes *bytes, const char *name, struct picture *picture
     bool ok;
 
     r.data = g_bytes_get_data(bytes, &r.size);
-    if (r.size < 8 || png_sig_cmp(r.data, 0, 8)) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "“%s” is not a PNG picture.", name);
-        return false;
-    }
+    if (r.size < 8 || png_sig_cmp(r.data, 0, 8))
+        return engine_input_error(error, "“%s” is neither a PNG nor a JPEG picture.", name);
     r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r.message, on_error, on_warning);
     r.info = png_create_info_struct(r.png);
     ok = decode(&r, name, picture, texts ? found : NULL, error);

@@ -38,8 +38,8 @@ expect 2 "“o” is one argument too many for “figment generate”." generate
 expect 2 "The prompt is longer than 64 KiB." generate --model "$model" --prompt "$(head -c 70000 /dev/zero | tr '\0' a)"
 expect 2 "The value of --prompt is not UTF-8 text." generate --model "$model" --prompt $'\xff\xfe'
 echo hello >note.txt
-expect 2 "“note.txt” is not a PNG picture." $g --init note.txt --device cpu
-expect 2 "“note.txt” is not a PNG picture." $g --from note.txt
+expect 2 "“note.txt” is neither a PNG nor a JPEG picture." $g --init note.txt --device cpu
+expect 2 "“note.txt” is neither a PNG nor a JPEG picture." $g --from note.txt
 expect 2 "“note.txt” is not a .npy file of 32-bit floats in C order." $g --noise note.txt --device cpu
 expect 2 "Can't open “gone.png”: No such file or directory." read gone.png
 expect 2 "Something is missing: figment read PICTURE [OPTIONS]" read

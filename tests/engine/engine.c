@@ -284,7 +284,7 @@ static void test_failures(void)
     fails(&r, ENGINE_ERROR_DEVICE, "The CPU computes in bf16 or f32, not in f16.");
     r.precision = (char *)"f32";
     r.init_path = (char *)"README.md";
-    fails(&r, ENGINE_ERROR_INPUT, "“README.md” is not a PNG picture.");
+    fails(&r, ENGINE_ERROR_INPUT, "“README.md” is neither a PNG nor a JPEG picture.");
     r.init_path = NULL;
     r.noise_path = (char *)"README.md";
     fails(&r, ENGINE_ERROR_INPUT, "“README.md” is not a .npy file of 32-bit floats in C order.");
