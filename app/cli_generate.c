@@ -428,9 +428,9 @@ static void choose_model(struct generate *g, const char *from)
 
     if (!parts || g->request.model)
         return;
-    info = strchr(parts[0], '/') ? NULL : library_find(g->folders, parts[0], NULL);
+    info = library_match(g->folders, parts[0], parts[1]);
     if (info)
-        g->request.model = g_strdup(parts[0]);
+        g->request.model = g_strdup(info->path);
     else
         cli_fail(0, "Made with “%s”%s%s%s, which you don't have.", parts[0],
                  *parts[1] ? " (hash " : "", parts[1], *parts[1] ? ")" : "");

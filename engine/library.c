@@ -450,6 +450,19 @@ struct model_info *library_find(char **folders, const char *name, GError **error
     return NULL;
 }
 
+struct model_info *library_match(char **folders, const char *name, const char *hash)
+{
+    g_autoptr(GPtrArray) list = library_list(folders);
+
+    for (guint i = 0; hash && strlen(hash) >= HASH_DIGITS && i < list->len; i++) {
+        const struct model_info *info = list->pdata[i];
+
+        if (info->sha256 && g_ascii_strncasecmp(info->sha256, hash, HASH_DIGITS) == 0)
+            return g_ptr_array_steal_index(list, i);
+    }
+    return name && *name ? pick(list, name) : NULL;
+}
+
 /* ---- hashes ---- */
 
 char *library_hash(const char *path, bool cached_only, const int *cancel)

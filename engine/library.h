@@ -45,6 +45,13 @@ GPtrArray *library_list(char **folders);
  */
 struct model_info *library_find(char **folders, const char *name, GError **error);
 
+/*
+ * The model that a picture was made with, by what the picture says of it: of those in the library
+ * the one whose hash (10 digits of the sha256, may be NULL) is known and the same, else the one of
+ * that name. Never a path. NULL: there is none.
+ */
+struct model_info *library_match(char **folders, const char *name, const char *hash);
+
 /* Where the bundled models are: $FIGMENT_DATA, the build tree's assets/, the installed share
  * folder; the first that has a models folder. NULL when none. g_free(). */
 char *library_data_folder(void);

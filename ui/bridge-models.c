@@ -253,6 +253,25 @@ static void apply(const struct metadata *metadata, FigRequest *request, GPtrArra
     request_clear(&r);
 }
 
+/* The name that a picture gives is looked up here and becomes the path of a model that is there, or
+ * nothing changes. */
+static void match_model(FigBridge *self, const struct metadata *metadata, FigRequest *base,
+                        FigRequest *request, GPtrArray *notices)
+{
+    const char *name = metadata_get(metadata, "Model"),
+               *hash = metadata_get(metadata, "Model hash");
+    g_auto(GStrv) folders = fig_bridge_model_folders(self);
+    struct model_info *info = name || hash ? library_match(folders, name, hash) : NULL;
+    g_object_set(request, "model", info ? info->path : fig_record_text(base, "model"), NULL);
+    if (notices && name && !info && hash)
+        g_ptr_array_add(
+            notices,
+            g_strdup_printf(_("Made with “%s” (hash %s), which you don't have."), name, hash));
+    else if (notices && name && !info)
+        g_ptr_array_add(notices, g_strdup_printf(_("Made with “%s”, which you don't have."), name));
+    model_info_free(info);
+}
+
 /* How a person reads a value of the request. g_free(). */
 static char *value_of(FigRequest *request, const char *field)
 {
@@ -306,7 +325,6 @@ static void list_changes(FigRequest *before, FigRequest *after, GPtrArray *chang
 gboolean fig_bridge_read_settings(FigBridge *self, const char *path, FigRequest *base,
                                   FigRequest **request, struct fig_import *import, GError **error)
 {
-    (void)self;
     struct metadata *metadata = metadata_read(path, error);
     if (!metadata)
         return FALSE;
@@ -316,6 +334,7 @@ gboolean fig_bridge_read_settings(FigBridge *self, const char *path, FigRequest 
     import->notices = g_ptr_array_new_with_free_func(g_free);
     *request = fig_record_copy(base);
     apply(metadata, *request, import->notices);
+    match_model(self, metadata, base, *request, import->notices);
     list_changes(base, *request, import->changes, import->same);
     metadata_free(metadata);
     return TRUE;
@@ -331,8 +350,9 @@ void fig_import_clear(struct fig_import *import)
 
 void fig_bridge_parse_settings(FigBridge *self, const char *parameters, FigRequest *request)
 {
-    (void)self;
     struct metadata *metadata = metadata_parse(parameters);
+    g_autoptr(FigRequest) base = fig_record_copy(request);
     apply(metadata, request, NULL);
+    match_model(self, metadata, base, request, NULL);
     metadata_free(metadata);
 }

@@ -218,6 +218,15 @@ static void test_cache(void)
     printf("20 look-ups: %.1f ms\n", (double)(g_get_monotonic_time() - begun) / 1000);
 }
 
+static void check_match(const char *name, const char *hash, const char *expected)
+{
+    struct model_info *info = library_match(NULL, name, hash);
+
+    CHECK(!g_strcmp0(info ? info->name : NULL, expected), "%s %s: %s", name ? name : "",
+          hash ? hash : "", info ? info->name : "none");
+    model_info_free(info);
+}
+
 static void test_hash(void)
 {
     g_autofree char *path = path_in("elsewhere/ckpt/big.safetensors");
@@ -246,6 +255,15 @@ static void test_hash(void)
         CHECK(info && g_strcmp0(info->sha256, expected) == 0, "and the list knows it");
         model_info_free(info);
     }
+    /* What a picture says (P5): the hash counts first, then the name, and a path never. */
+    check_match("of another name", short_one, "big");
+    check_match("big", "0000000000", "big");
+    check_match("big", NULL, "big");
+    check_match(NULL, short_one, "big");
+    check_match("painter", short_one, "big");
+    check_match("of another name", "0000000000", NULL);
+    check_match(path, NULL, NULL);
+    check_match("", "", NULL);
     hash_start(hash, NULL);
     CHECK(!hash_value(hash));
     hash_destroy(hash);
