@@ -49,7 +49,8 @@ struct job_run {
     float *mask, *cells; /* where it may change: pixels [H, W], cells [h, w]; or NULL */
     float *extra;        /* [h, w, E] of an inpainting or instruct model, or NULL */
     struct estimate estimate;
-    double quick_seconds; /* of a preview by TAESD; 0 = not tried, negative = it failed */
+    double quick_seconds; /* of a preview by TAESD; 0 = not known, negative = it failed */
+    int quick_previews;
     gint64 begun;
     struct dump *dump;
     char *folder, *pattern, *exact; /* where pictures go */
@@ -434,7 +435,8 @@ static bool quick_preview(struct job_run *run, const float *latent, int height, 
         run->quick_seconds = -1;
         return false;
     }
-    run->quick_seconds = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+    if (run->quick_previews++) /* the first one may have compiled */
+        run->quick_seconds = (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "engine/decode.h"
+#include "engine/parts.h"
 #include "tests/engine/run.h"
 #include "tests/weights/files.h"
 #include "weights/model.h"
@@ -300,6 +301,38 @@ static void write_taesd(const char *folder)
                (gssize)bytes->len);
 }
 
+/* Of 256. */
+static int largest_step(GBytes *a, GBytes *b)
+{
+    gsize n, m;
+    const guint8 *x = g_bytes_get_data(a, &n), *y = g_bytes_get_data(b, &m);
+    int largest = n == m ? 0 : 256;
+
+    for (gsize i = 0; n == m && i < n; i++)
+        largest = MAX(largest, abs(x[i] - y[i]));
+    return largest;
+}
+
+/* Files of both families, by any of their names; neither is taken for the other. */
+static void test_taesd_names(char *folder)
+{
+    static const char *const names[] = {"taesdxl.safetensors", "taesdxl_decoder.safetensors"};
+    char *folders[] = {folder, NULL};
+    g_autofree char *plain = parts_find_taesd(folders, false);
+
+    CHECK(plain && g_str_has_suffix(plain, "/taesd_decoder.safetensors"), "%s", plain);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) { /* the decoder alone comes first */
+        g_autofree char *file = g_strconcat("models/vae_approx/", names[i], NULL), *found = NULL;
+
+        found = parts_find_taesd(folders, true);
+        CHECK(i ? found != NULL : !found);
+        g_free(found);
+        write_file(folder, file, "x", 1);
+        found = parts_find_taesd(folders, true);
+        CHECK(found && g_str_has_suffix(found, names[i]), "%s", found);
+    }
+}
+
 static void test_taesd(char *folder)
 {
     char *folders[] = {folder, NULL};
@@ -315,6 +348,7 @@ static void test_taesd(char *folder)
     CHECK_STR(run.message, "There is no TAESD decoder: put taesd_decoder.safetensors (for SDXL "
                            "taesdxl_decoder.safetensors) into a folder vae_approx.");
     engine_destroy(engine);
+    r.steps = 2;
     write_taesd(folder);
     engine = engine_create(&options, run_event, &run);
     {
@@ -322,6 +356,12 @@ static void test_taesd(char *folder)
 
         CHECK(run_request(engine, &run, &r) == EVENT_DONE, "%s", run.message);
         quick = g_bytes_ref(run.pictures->pdata[0]);
+        /* Once a step was timed a preview is TAESD's, of the picture's own size, not the map's of a
+         * cell each; the last step's estimate is the latent. */
+        CHECK(run.previews == 2 && run.preview_width == 64 && run.preview_height == 64,
+              "%d previews, %dx%d", run.previews, run.preview_width, run.preview_height);
+        CHECK(largest_step(run.last_preview, quick) <= 1, "%d",
+              largest_step(run.last_preview, quick));
         CHECK(!g_bytes_equal(slow, quick) && g_bytes_get_size(quick) == 64 * 64 * 3);
         CHECK(strstr(run.parameters->pdata[0], ", VAE Decoder: TAESD"), "%s",
               (char *)run.parameters->pdata[0]);
@@ -344,6 +384,7 @@ int main(void)
     test_broken_device();
     test_separate_vae(folder);
     test_taesd(folder);
+    test_taesd_names(folder);
     vae_finish(&vae);
     model_close(model);
     remove_folder(folder);
