@@ -9,6 +9,7 @@
 
 struct history {
     sqlite3 *db;
+    sqlite3_stmt *get; /* of history_get() */
 };
 
 static const char schema[] =
@@ -96,6 +97,7 @@ void history_close(struct history *history)
 {
     if (!history)
         return;
+    sqlite3_finalize(history->get);
     sqlite3_close(history->db);
     g_free(history);
 }
@@ -250,13 +252,15 @@ GArray *history_ids(struct history *history, const struct history_filter *filter
 
 struct history_entry *history_get(struct history *history, int64_t id)
 {
-    g_autofree char *sql = g_strdup_printf("SELECT %s FROM pictures WHERE id = ?1", columns);
     struct history_entry *entry = NULL;
-    sqlite3_stmt *s = NULL;
-    if (sqlite3_prepare_v2(history->db, sql, -1, &s, NULL) == SQLITE_OK &&
-        sqlite3_bind_int64(s, 1, id) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-        entry = read_row(s);
-    sqlite3_finalize(s);
+    if (!history->get) { /* asked for some hundred rows at a time */
+        g_autofree char *sql = g_strdup_printf("SELECT %s FROM pictures WHERE id = ?1", columns);
+        sqlite3_prepare_v2(history->db, sql, -1, &history->get, NULL);
+    }
+    if (history->get && sqlite3_bind_int64(history->get, 1, id) == SQLITE_OK &&
+        sqlite3_step(history->get) == SQLITE_ROW)
+        entry = read_row(history->get);
+    sqlite3_reset(history->get);
     return entry;
 }
 
@@ -425,13 +429,12 @@ int64_t history_rebuild(struct history *history, const char *folder, GCancellabl
                         void (*progress)(int64_t done, void *user), void *user, GError **error)
 {
     struct rebuild r = {history, cancel, progress, user, 0};
-    if (!run(history, "BEGIN; UPDATE pictures SET seen = 0", error))
+    /* One transaction a picture: somebody else writes as well, and does not wait for files. */
+    if (!run(history, "UPDATE pictures SET seen = 0", error))
         return -1;
     g_autofree char *absolute = g_canonicalize_filename(folder, NULL);
-    if (!rebuild_folder(&r, absolute, 0, error)) {
-        run(history, "ROLLBACK", NULL);
+    if (!rebuild_folder(&r, absolute, 0, error))
         return -1;
-    }
     /* Rows of other folders stay as long as their files do. */
     g_autoptr(GPtrArray) unseen =
         string_column(history, "SELECT path FROM pictures WHERE seen = 0 LIMIT ?1", G_MAXINT);
@@ -445,5 +448,5 @@ int64_t history_rebuild(struct history *history, const char *folder, GCancellabl
         sqlite3_reset(s);
     }
     sqlite3_finalize(s);
-    return run(history, "COMMIT", error) ? r.done : -1;
+    return r.done;
 }
