@@ -22,11 +22,12 @@ FigPicture *fig_picture_from_entry(const struct history_entry *e, guint job)
     });
 }
 
-GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit)
+/* GArray of int64_t, newest first; NULL when the index cannot be read. */
+static GArray *ids_of(FigBridge *self, const struct fig_filter *filter, int limit)
 {
     struct history *history = fig_bridge_open_history(self);
     if (!history)
-        return G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
+        return NULL;
     struct history_filter f = {
         .text = filter->text && *filter->text ? filter->text : NULL,
         .model = filter->model && *filter->model ? filter->model : NULL,
@@ -37,11 +38,22 @@ GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter,
         f.since = g_get_real_time() / 1000 - (gint64)filter->days * 24 * 3600 * 1000;
     g_autoptr(GError) error = NULL;
     GArray *ids = history_ids(history, &f, &error);
-    if (!ids) {
+    if (!ids)
         g_message("%s", error->message);
-        return G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
-    }
-    return fig_history_list_new(self, ids);
+    return ids;
+}
+
+GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit)
+{
+    GArray *ids = ids_of(self, filter, limit);
+    return ids ? fig_history_list_new(self, ids) : G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
+}
+
+void fig_bridge_history_update(FigBridge *self, GListModel *list, const struct fig_filter *filter)
+{
+    GArray *ids = ids_of(self, filter, 0);
+    if (ids && !fig_history_list_update(list, ids))
+        g_array_unref(ids);
 }
 
 gint64 fig_bridge_history_count(FigBridge *self)

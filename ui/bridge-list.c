@@ -15,7 +15,7 @@ struct _FigHistoryList {
     /* Owned */
     FigBridge *bridge;
     GArray *ids;          /* int64_t */
-    GHashTable *pictures; /* position -> FigPicture, no reference: all that live */
+    GHashTable *pictures; /* int64_t * -> FigPicture, no reference: all that live */
     GQueue kept;          /* FigPicture, referenced, the last that were asked for in front */
 };
 
@@ -37,14 +37,14 @@ static guint n_items(GListModel *model)
 /* What a weak reference needs to know. */
 struct place {
     GHashTable *pictures;
-    guint position;
+    int64_t id;
 };
 
 static void went(gpointer data, GObject *picture)
 {
     struct place *place = data;
     (void)picture;
-    g_hash_table_remove(place->pictures, GUINT_TO_POINTER(place->position));
+    g_hash_table_remove(place->pictures, &place->id);
     g_hash_table_unref(place->pictures);
     g_free(place);
 }
@@ -61,19 +61,19 @@ static gpointer item(GListModel *model, guint position)
     FigHistoryList *self = FIG_HISTORY_LIST(model);
     if (position >= self->ids->len)
         return NULL;
-    FigPicture *picture = g_hash_table_lookup(self->pictures, GUINT_TO_POINTER(position));
+    int64_t id = g_array_index(self->ids, int64_t, position);
+    FigPicture *picture = g_hash_table_lookup(self->pictures, &id);
     if (picture)
         return g_object_ref(picture);
     struct history *history = fig_bridge_open_history(self->bridge);
-    struct history_entry *entry =
-        history ? history_get(history, g_array_index(self->ids, int64_t, position)) : NULL;
+    struct history_entry *entry = history ? history_get(history, id) : NULL;
     if (!entry) /* gone meanwhile; the list is read again soon */
         entry = g_new0(struct history_entry, 1);
     picture = fig_picture_from_entry(entry, 0);
     history_entry_free(entry);
     struct place *place = g_new(struct place, 1);
-    *place = (struct place){g_hash_table_ref(self->pictures), position};
-    g_hash_table_insert(self->pictures, GUINT_TO_POINTER(position), picture);
+    *place = (struct place){g_hash_table_ref(self->pictures), id};
+    g_hash_table_insert(self->pictures, &place->id, picture);
     g_object_weak_ref(G_OBJECT(picture), went, place);
     keep(self, picture);
     return picture;
@@ -103,7 +103,7 @@ static void fig_history_list_class_init(FigHistoryListClass *class)
 
 static void fig_history_list_init(FigHistoryList *self)
 {
-    self->pictures = g_hash_table_new(NULL, NULL);
+    self->pictures = g_hash_table_new(g_int64_hash, g_int64_equal);
     g_queue_init(&self->kept);
 }
 
@@ -113,4 +113,24 @@ GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids)
     self->bridge = g_object_ref(bridge);
     self->ids = ids;
     return G_LIST_MODEL(self);
+}
+
+gboolean fig_history_list_update(GListModel *list, GArray *ids)
+{
+    if (!FIG_IS_HISTORY_LIST(list))
+        return FALSE;
+    FigHistoryList *self = FIG_HISTORY_LIST(list);
+    const int64_t *old = (const int64_t *)(void *)self->ids->data;
+    const int64_t *new = (const int64_t *)(void *)ids->data;
+    guint front = 0, back = 0, least = MIN(self->ids->len, ids->len);
+    while (front < least && old[front] == new[front])
+        front++;
+    while (back < least - front && old[self->ids->len - 1 - back] == new[ids->len - 1 - back])
+        back++;
+    guint removed = self->ids->len - front - back, added = ids->len - front - back;
+    g_array_unref(self->ids);
+    self->ids = ids;
+    if (removed || added)
+        g_list_model_items_changed(list, front, removed, added);
+    return TRUE;
 }

@@ -18,3 +18,6 @@ FigPicture *fig_picture_from_entry(const struct history_entry *entry, guint job)
 
 /* The pictures of these ids (GArray of int64_t; taken), read when somebody looks at them. */
 GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids);
+/* The same list with other ids (taken), told as one range that changed; FALSE (nothing taken) when
+ * it is no such list. */
+gboolean fig_history_list_update(GListModel *list, GArray *ids);

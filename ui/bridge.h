@@ -155,6 +155,9 @@ struct fig_filter {
 };
 /* Newest first: GListModel of FigPicture, a new one (the caller owns it). */
 GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit);
+/* Brings a list up to date that was made with the same filter and without a limit: what is the same
+ * stays, so that a view keeps its place and its selection. */
+void fig_bridge_history_update(FigBridge *self, GListModel *list, const struct fig_filter *filter);
 gint64 fig_bridge_history_count(FigBridge *self);
 /* Takes a picture file into the history; NULL when it cannot be read. */
 FigPicture *fig_bridge_add_picture(FigBridge *self, const char *path);

@@ -1,10 +1,15 @@
 #include "ui/gallery.h"
 
-#include "ui/tile.h"
+#include "ui/adjustment.h"
 #include "ui/names.h"
+#include "ui/tile.h"
 
 #include <adwaita.h>
 #include <glib/gi18n.h>
+#include <string.h>
+
+#define TILE_SIDE 160
+#define TILE_PADDING 12 /* style.css: both sides of a grid's child */
 
 struct _FigGallery {
     GtkBox parent_instance;
@@ -14,6 +19,7 @@ struct _FigGallery {
     GtkDropDown *model, *time;
     GtkToggleButton *favourites;
     GtkStack *stack;
+    GtkScrolledWindow *scroller;
     GtkGridView *grid;
     GtkLabel *count;
     GtkButton *export, *use_settings, *compare, *star, *trash;
@@ -22,6 +28,8 @@ struct _FigGallery {
     FigBridge *bridge;
     GtkMultiSelection *selection;
 
+    guint fitting; /* source: the number of columns follows the width */
+    guint asking;  /* source: the rows come */
     gboolean filling;
 };
 
@@ -69,9 +77,23 @@ static void show_count(FigGallery *self)
     gtk_stack_set_visible_child_name(self->stack, n ? "grid" : "empty");
 }
 
+/* Does the list say "All models" and then these? */
+static gboolean lists(GListModel *list, GStrv models)
+{
+    guint n = list ? g_list_model_get_n_items(list) : 0;
+    if (n != g_strv_length(models) + 1)
+        return FALSE;
+    for (guint i = 1; i < n; i++)
+        if (strcmp(gtk_string_list_get_string(GTK_STRING_LIST(list), i), models[i - 1]) != 0)
+            return FALSE;
+    return TRUE;
+}
+
 static void fill_models(FigGallery *self)
 {
     g_auto(GStrv) models = fig_bridge_history_models(self->bridge);
+    if (lists(gtk_drop_down_get_model(self->model), models))
+        return;
     g_autoptr(GtkStringList) list = gtk_string_list_new(NULL);
     g_autofree char *before = NULL;
     GtkStringObject *current = gtk_drop_down_get_selected_item(self->model);
@@ -90,28 +112,62 @@ static void fill_models(FigGallery *self)
     self->filling = FALSE;
 }
 
-static void query(FigGallery *self)
+/* What is asked for; strings are borrowed from the widgets. */
+static struct fig_filter filter_of(FigGallery *self)
 {
     static const int days[] = {0, 1, 7, 30};
-    if (self->filling)
-        return;
     guint model = gtk_drop_down_get_selected(self->model);
     GtkStringObject *item = gtk_drop_down_get_selected_item(self->model);
-    struct fig_filter filter = {
+    return (struct fig_filter){
         .text = gtk_editable_get_text(GTK_EDITABLE(self->search)),
         .model = model > 0 && item ? gtk_string_object_get_string(item) : NULL,
         .days = days[MIN(gtk_drop_down_get_selected(self->time), G_N_ELEMENTS(days) - 1)],
         .favourites = gtk_toggle_button_get_active(self->favourites),
     };
+}
+
+static gboolean ask(gpointer user)
+{
+    FigGallery *self = user;
+    struct fig_filter filter = filter_of(self);
+    self->asking = 0;
     g_autoptr(GListModel) pictures = fig_bridge_history(self->bridge, &filter, 0);
     gtk_multi_selection_set_model(self->selection, pictures);
+    show_count(self);
+    return G_SOURCE_REMOVE;
+}
+
+/*
+ * From one list to another the grid would read every row, to see where its own have gone: it gets
+ * none in between. And the two in two rounds of the main loop, as each of them makes or ends some
+ * hundred widgets; nothing is drawn between them.
+ */
+static void query(FigGallery *self)
+{
+    if (self->filling)
+        return;
+    gtk_multi_selection_set_model(self->selection, NULL);
+    if (!self->asking)
+        self->asking = g_idle_add_full(G_PRIORITY_HIGH_IDLE, ask, self, NULL);
+}
+
+/* Pictures came or went: the view keeps its place. */
+static void update(FigGallery *self)
+{
+    GListModel *pictures = gtk_multi_selection_get_model(self->selection);
+    struct fig_filter filter = filter_of(self);
+    if (!pictures) {
+        query(self);
+        return;
+    }
+    fig_bridge_history_update(self->bridge, pictures, &filter);
     show_count(self);
 }
 
 void fig_gallery_refresh(FigGallery *self)
 {
     fill_models(self);
-    query(self);
+    update(self);
 }
 
 void fig_gallery_focus_search(FigGallery *self)
@@ -181,7 +237,7 @@ static void trash_clicked(FigGallery *self)
                                                 gone);
         g_signal_emit(self, signals[SIGNAL_MESSAGE], 0, text);
         g_signal_emit(self, signals[SIGNAL_CHANGED], 0);
-        query(self);
+        update(self);
     }
 }
 
@@ -200,9 +256,33 @@ void fig_gallery_set_up(FigGallery *self, FigBridge *bridge)
     g_signal_connect_swapped(self->trash, "clicked", G_CALLBACK(trash_clicked), self);
 }
 
+static guint columns_that_fit(FigGallery *self)
+{
+    double width =
+        gtk_adjustment_get_page_size(gtk_scrolled_window_get_hadjustment(self->scroller));
+    return (guint)CLAMP(width / (TILE_SIDE + TILE_PADDING), 2, 24);
+}
+
+/* The grid keeps thirty rows of as many columns as it may have: no more than fit. */
+static gboolean fit_columns(gpointer user)
+{
+    FigGallery *self = user;
+    self->fitting = 0;
+    gtk_grid_view_set_max_columns(self->grid, columns_that_fit(self));
+    return G_SOURCE_REMOVE;
+}
+
+static void width_changed(FigGallery *self)
+{
+    if (!self->fitting && columns_that_fit(self) != gtk_grid_view_get_max_columns(self->grid))
+        self->fitting = g_idle_add(fit_columns, self); /* not in the middle of a layout */
+}
+
 static void fig_gallery_dispose(GObject *object)
 {
     FigGallery *self = FIG_GALLERY(object);
+    g_clear_handle_id(&self->fitting, g_source_remove);
+    g_clear_handle_id(&self->asking, g_source_remove);
     g_clear_object(&self->bridge);
     g_clear_object(&self->selection);
     G_OBJECT_CLASS(fig_gallery_parent_class)->dispose(object);
@@ -220,6 +300,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     CHILD(time);
     CHILD(favourites);
     CHILD(stack);
+    CHILD(scroller);
     CHILD(grid);
     CHILD(count);
     CHILD(export);
@@ -247,9 +328,14 @@ static void fig_gallery_init(FigGallery *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
     fig_names_set(GTK_WIDGET(self));
+    g_autoptr(GtkAdjustment) vertical = fig_adjustment_new(GTK_WIDGET(self->grid));
+    gtk_scrolled_window_set_vadjustment(self->scroller, vertical);
+    g_signal_connect_object(gtk_scrolled_window_get_hadjustment(self->scroller),
+                            "notify::page-size", G_CALLBACK(width_changed), self,
+                            G_CONNECT_SWAPPED);
     self->selection = gtk_multi_selection_new(NULL);
     gtk_grid_view_set_model(self->grid, GTK_SELECTION_MODEL(self->selection));
-    g_autoptr(GtkListItemFactory) factory = fig_tile_factory_new(160);
+    g_autoptr(GtkListItemFactory) factory = fig_tile_factory_new(TILE_SIDE);
     gtk_grid_view_set_factory(self->grid, factory);
     g_signal_connect_swapped(self->selection, "selection-changed", G_CALLBACK(show_count), self);
 }

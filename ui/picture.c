@@ -128,6 +128,17 @@ GdkTexture *fig_picture_load(FigPicture *self, GError **error)
     return gdk_texture_new_from_filename(f->path, error);
 }
 
+GdkContentProvider *fig_picture_content(FigPicture *self)
+{
+    if (!self->facts.path)
+        return NULL;
+    g_autoptr(GFile) file = g_file_new_for_path(self->facts.path);
+    GdkFileList *files = gdk_file_list_new_from_array(&file, 1);
+    GdkContentProvider *provider = gdk_content_provider_new_typed(GDK_TYPE_FILE_LIST, files);
+    g_boxed_free(GDK_TYPE_FILE_LIST, files);
+    return provider;
+}
+
 GdkPaintable *fig_picture_get_thumbnail(FigPicture *self)
 {
     return self->thumbnail;

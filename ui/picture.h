@@ -37,6 +37,9 @@ char *fig_picture_describe(FigPicture *self);
  * gone. */
 GdkTexture *fig_picture_load(FigPicture *self, GError **error);
 
+/* Its file, for dragging it out; NULL while it has none. */
+GdkContentProvider *fig_picture_content(FigPicture *self);
+
 /*
  * Asks for the thumbnail (at most 256 pixels a side): the property "thumbnail" (GdkPaintable) is
  * set some time later, from a worker thread. Cached in $XDG_CACHE_HOME/figment/thumbnails.
