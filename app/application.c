@@ -8,6 +8,7 @@
 #include <adwaita.h>
 #include <glib-unix.h>
 #include <glib/gi18n.h>
+#include <malloc.h>
 
 #define FIG_TYPE_APPLICATION (fig_application_get_type())
 G_DECLARE_FINAL_TYPE(FigApplication, fig_application, FIG, APPLICATION, AdwApplication)
@@ -136,6 +137,8 @@ static void fig_application_init(FigApplication *self)
 
 int application_run(int argc, char **argv)
 {
+    /* Each thread that ever worked would keep an arena of freed memory of its own. */
+    mallopt(M_ARENA_MAX, 2);
     /* A package may lie elsewhere than where it was configured for: beside the program first. */
     g_autofree char *beside = places_beside("locale");
     gboolean there = beside && g_file_test(beside, G_FILE_TEST_IS_DIR);

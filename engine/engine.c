@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "engine/pipeline.h"
@@ -94,6 +95,18 @@ static void run_job(struct engine *engine, struct job *job)
     emit(&event, engine);
 }
 
+/* Nothing waits: what jobs have freed goes back to the system, not into the pockets of malloc(). */
+static void rest(struct engine *engine)
+{
+    bool idle;
+
+    g_mutex_lock(&engine->mutex);
+    idle = g_queue_is_empty(&engine->queue) && !engine->quit;
+    g_mutex_unlock(&engine->mutex);
+    if (idle)
+        malloc_trim(0);
+}
+
 static gpointer run(gpointer data)
 {
     struct engine *engine = data;
@@ -109,6 +122,7 @@ static gpointer run(gpointer data)
             engine->running = NULL;
             g_mutex_unlock(&engine->mutex);
             job_free(job);
+            rest(engine);
         }
         g_mutex_lock(&engine->mutex);
         quit = engine->quit && g_queue_is_empty(&engine->removed);
