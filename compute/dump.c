@@ -96,6 +96,26 @@ void tape_dump(const struct tape *t, GString *out)
     }
 }
 
+bool tape_profile_ops(const struct tape *t, int first, int last, double *seconds, double *flops)
+{
+    *seconds = *flops = 0;
+    if (!t->program || !t->program->node_seconds)
+        return false;
+    for (int i = 0; i < t->plan->node_count; i++) {
+        const struct node *n = &t->plan->nodes[i];
+        if ((int)n->op < first || (int)n->op > last)
+            continue;
+        *seconds += t->program->node_seconds[i];
+        *flops += node_flops(n);
+    }
+    return true;
+}
+
+double tape_device_seconds(const struct tape *t)
+{
+    return t->program ? t->program->device_seconds : 0;
+}
+
 static void dump_row(GString *out, const char *label, int calls, double seconds, double total,
                      double flops)
 {

@@ -123,6 +123,8 @@ struct program {
     size_t arena_bytes, kept_bytes, weight_bytes; /* as allocated; weights may be shared */
     bool profile;         /* set by the tape: measure each node in the next runs */
     double *node_seconds; /* [plan->node_count], allocated by the tape when profile is set */
+    double
+        device_seconds; /* that the device worked in the last run, by its own clock; 0 = unknown */
 };
 
 static inline const struct tensor *tensor_base(const struct tensor *t)

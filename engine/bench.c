@@ -1,8 +1,11 @@
 #include "engine/bench.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "compute/bench.h"
+#include "compute/op.h"
+#include "compute/tape.h"
 #include "engine/decode.h"
 #include "engine/denoise.h"
 #include "engine/device.h"
@@ -11,6 +14,7 @@
 
 #define ENOUGH_SECONDS 10.0
 #define RUNS_MAX 64
+#define KIND_RUNS 3
 
 struct bench {
     const struct bench_options *options;
@@ -89,6 +93,50 @@ static bool run_unet(void *user, GError **error)
     return denoiser_run(r->denoiser, 0, r->input, &r->guidance, r->output, r->cancel, error);
 }
 
+/* Of the time of a call: what goes into each kind of op, and what the device was idle. Each the
+ * best of a few runs. */
+static bool bench_kinds(struct bench *b, struct unet_run *run, GError **error)
+{
+    static const struct {
+        const char *name;
+        int first, last;
+    } kinds[] = {{"  of it convolutions", OP_conv2d, OP_conv2d},
+                 {"  of it linear layers", OP_linear, OP_linear},
+                 {"  of it attention", OP_attention, OP_attention},
+                 {"  of it all the rest", OP_group_norm, OP_COUNT}};
+    double best[G_N_ELEMENTS(kinds)], flops[G_N_ELEMENTS(kinds)], idle = INFINITY;
+    struct tape *t = denoiser_tape(run->denoiser);
+    bool profiled = false;
+
+    for (int i = 0; i < KIND_RUNS; i++) {
+        gint64 begun = g_get_monotonic_time();
+        double worked;
+
+        if (!run_unet(run, error))
+            return false;
+        worked = tape_device_seconds(t);
+        if (worked > 0)
+            idle = MIN(idle, (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC - worked);
+    }
+    tape_profile(t, true);
+    for (int i = 0; i < KIND_RUNS; i++) {
+        if (!run_unet(run, error))
+            return false;
+        for (gsize k = 0; k < G_N_ELEMENTS(kinds); k++) {
+            double seconds;
+
+            profiled = tape_profile_ops(t, kinds[k].first, kinds[k].last, &seconds, &flops[k]);
+            best[k] = i ? MIN(best[k], seconds) : seconds;
+        }
+    }
+    tape_profile(t, false);
+    for (gsize k = 0; profiled && k < G_N_ELEMENTS(kinds); k++)
+        b->fn(&(struct bench_row){kinds[k].name, best[k], flops[k], b->peak, 0}, b->user);
+    if (isfinite(idle))
+        b->fn(&(struct bench_row){.name = "  outside kernels", .seconds = idle}, b->user);
+    return true;
+}
+
 static bool bench_unet_size(struct bench *b, const struct unet *unet, const char *shape, int side,
                             double cfg, GError **error)
 {
@@ -117,6 +165,7 @@ static bool bench_unet_size(struct bench *b, const struct unet *unet, const char
     ok = measure(b, run_unet, &run, &seconds, error);
     if (ok)
         report(b, name, seconds, denoiser_flops(run.denoiser));
+    ok = ok && bench_kinds(b, &run, error);
     denoiser_destroy(run.denoiser);
     conditioning_unref(run.guidance.texts[0].text);
     conditioning_unref(run.guidance.uncond);

@@ -419,6 +419,11 @@ void denoiser_dump(const struct denoiser *d, GString *out)
     }
 }
 
+struct tape *denoiser_tape(const struct denoiser *d)
+{
+    return d->runners->len ? ((struct runner *)d->runners->pdata[d->runners->len - 1])->step : NULL;
+}
+
 double denoiser_flops(const struct denoiser *d)
 {
     double flops = 0;

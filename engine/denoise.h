@@ -70,6 +70,8 @@ bool denoiser_run(struct denoiser *d, int row, const float *input, const struct 
                   float *out, const int *cancel, GError **error);
 /* Appends the tapes as text. */
 void denoiser_dump(const struct denoiser *d, GString *out);
+/* The tape of the steps that ran last, for its profile; NULL before the first. */
+struct tape *denoiser_tape(const struct denoiser *d);
 /* FLOPs of one call: of the tapes that the last size uses. */
 double denoiser_flops(const struct denoiser *d);
 /* Tapes compiled since creation: for the tests that want them kept. */

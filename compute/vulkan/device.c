@@ -19,9 +19,13 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBit
     (void)user;
     if (severity < VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT)
         return VK_FALSE;
-    /* The loader itself warns about unrelated files; only the layer's checks count. */
-    if (data->pMessageIdName && strcmp(data->pMessageIdName, "Loader Message") == 0)
-        return VK_FALSE;
+    /* The loader warns about unrelated files, the layer tells how it sets itself up; only what it
+     * finds counts. */
+    static const char *const idle[] = {"Loader Message", "WARNING-Setting-Limit-Adjusted",
+                                       "WARNING-GPU-Assisted-Validation"};
+    for (gsize i = 0; data->pMessageIdName && i < G_N_ELEMENTS(idle); i++)
+        if (strcmp(data->pMessageIdName, idle[i]) == 0)
+            return VK_FALSE;
     g_atomic_int_inc(&validation_messages);
     g_printerr("validation: %s: %s\n", data->pMessageIdName ? data->pMessageIdName : "?",
                data->pMessage);
@@ -100,7 +104,8 @@ static bool has_extension(const struct device *d, const char *name)
     return found;
 }
 
-static int compute_family(const struct device *d)
+/* -1 = none. `bits`, when not NULL: of its clock; 0 = it has none. */
+static int compute_family(const struct device *d, uint32_t *bits)
 {
     uint32_t count = 0;
     d->instance_api.GetPhysicalDeviceQueueFamilyProperties(d->physical, &count, NULL);
@@ -110,6 +115,8 @@ static int compute_family(const struct device *d)
     for (uint32_t i = 0; i < count; i++)
         if ((list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && best < 0)
             best = (int)i;
+    if (bits)
+        *bits = best < 0 ? 0 : list[best].timestampValidBits;
     g_free(list);
     return best;
 }
@@ -141,7 +148,7 @@ static void read_features(struct device *d, const VkPhysicalDeviceProperties *p,
     else if (p->limits.maxPerStageDescriptorStorageBuffers < 8 ||
              p->limits.maxPerStageDescriptorSampledImages < 8)
         g_strlcpy(info->problem, "it binds too few buffers", sizeof info->problem);
-    else if (compute_family(d) < 0)
+    else if (compute_family(d, NULL) < 0)
         g_strlcpy(info->problem, "it has no compute queue", sizeof info->problem);
     else
         info->usable = true;
@@ -194,7 +201,6 @@ static void read_limits(struct device *d, const VkPhysicalDeviceLimits *p, uint6
             l->heap = MAX(l->heap, d->memory.memoryHeaps[i].size);
     d->info.memory = l->heap;
     lower_limits(l);
-    d->timestamps = p->timestampComputeAndGraphics;
     d->timestamp_ns = p->timestampPeriod;
 }
 
@@ -427,7 +433,7 @@ static bool create_device(struct device *d, GError **error)
     if (d->subgroup_control && has_extension(d, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     float priority = 0.5f;
-    d->family = (uint32_t)compute_family(d);
+    d->family = (uint32_t)compute_family(d, &d->timestamp_bits);
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = d->family,
                                      .queueCount = 1,

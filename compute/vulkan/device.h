@@ -46,9 +46,9 @@ struct device {
     uint32_t subgroup; /* lanes, as the driver picks */
     uint32_t subgroup_min, subgroup_max; /* what can be asked for; equal to subgroup when nothing */
     bool subgroup_control;
-    bool f16;    /* 16-bit storage buffers */
-    bool budget; /* VK_EXT_memory_budget */
-    bool timestamps;
+    bool f16;                /* 16-bit storage buffers */
+    bool budget;             /* VK_EXT_memory_budget */
+    uint32_t timestamp_bits; /* of the queue's clock; 0 = none */
     double timestamp_ns;
     struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
     int matrix_count;

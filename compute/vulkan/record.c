@@ -34,6 +34,7 @@ struct commands {
     VkDescriptorPool pool;
     VkDescriptorSet *sets;
     VkCommandPool command_pool;
+    VkQueryPool times; /* when each piece began and ended; none where the device has no clock */
     VkBufferView spare_view;
     struct flight flights[IN_FLIGHT];
     enum cut cut;
@@ -67,6 +68,8 @@ void commands_destroy(struct commands *c)
     }
     if (c->command_pool)
         d->vk.DestroyCommandPool(d->handle, c->command_pool, NULL);
+    if (c->times)
+        d->vk.DestroyQueryPool(d->handle, c->times, NULL);
     if (c->pool)
         d->vk.DestroyDescriptorPool(d->handle, c->pool, NULL);
     GHashTableIter iter;
@@ -250,15 +253,24 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                         .commandBufferCount = 1};
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    uint32_t query = 2 * c->pieces->len;
     VkResult result = vk->AllocateCommandBuffers(c->d->handle, &info, &piece->commands);
     if (!result)
         result = vk->BeginCommandBuffer(piece->commands, &begin);
     if (!result) {
         GArray *touched = g_array_new(false, false, sizeof(struct binding));
         barrier(c, piece->commands); /* to all that was submitted before */
+        if (c->times) {
+            vk->CmdResetQueryPool(piece->commands, c->times, query, 2);
+            vk->CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, c->times,
+                                  query);
+        }
         for (guint i = 0; i < piece->count; i++)
             record_dispatch(c, piece->commands, piece->first + i, touched);
         g_array_free(touched, true);
+        if (c->times)
+            vk->CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, c->times,
+                                  query + 1);
         if (piece->first + piece->count == c->dispatches->len)
             barrier_to_host(c, piece->commands);
         result = vk->EndCommandBuffer(piece->commands);
@@ -266,6 +278,18 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
     if (result)
         gpu_fail(c->d, result, "the command buffers", error);
     return !result;
+}
+
+/* Two times a piece, and there are at most as many pieces as dispatches. Without them all goes on.
+ */
+static void create_times(struct commands *c)
+{
+    VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                  .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                  .queryCount = 2 * MAX(c->dispatches->len, 1)};
+    if (c->d->timestamp_bits &&
+        c->d->vk.CreateQueryPool(c->d->handle, &info, NULL, &c->times) != VK_SUCCESS)
+        c->times = VK_NULL_HANDLE;
 }
 
 /* Forgets the pieces and records all dispatches into new ones. Nothing may be in flight. */
@@ -318,6 +342,7 @@ bool commands_finish(struct commands *c, VkBuffer spare, GError **error)
     for (int i = 0; i < IN_FLIGHT; i++)
         if (!(c->flights[i].fence = gpu_fence(c->d, error)))
             return false;
+    create_times(c);
     return record_all(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);
 }
 
@@ -346,6 +371,17 @@ static bool send(struct commands *c, struct flight *f, guint *next, GError **err
     return f->busy;
 }
 
+/* Seconds that the device worked at a piece that is over; negative = it does not tell. */
+static double device_seconds(const struct commands *c, guint piece)
+{
+    uint64_t ticks[2], mask = UINT64_MAX >> (64 - c->d->timestamp_bits);
+    if (!c->times ||
+        c->d->vk.GetQueryPoolResults(c->d->handle, c->times, 2 * piece, 2, sizeof ticks, ticks,
+                                     sizeof ticks[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
+        return -1;
+    return (double)((ticks[1] - ticks[0]) & mask) * c->d->timestamp_ns * 1e-9;
+}
+
 /* What a submission took teaches its pieces and the back end. */
 static void learn(struct commands *c, const struct flight *f, double seconds, double *node_seconds)
 {
@@ -353,11 +389,13 @@ static void learn(struct commands *c, const struct flight *f, double seconds, do
     guint count = 0;
     for (guint i = 0; i < f->count; i++) {
         const struct piece *piece = &g_array_index(c->pieces, struct piece, f->first + i);
+        double worked = device_seconds(c, f->first + i);
         expected += piece->expected;
         count += piece->count;
+        c->stats.device_seconds += MAX(worked, 0);
         if (node_seconds) {
             int node = g_array_index(c->dispatches, struct dispatch, piece->first).node;
-            node_seconds[node] += seconds / f->count;
+            node_seconds[node] += worked >= 0 ? worked : seconds / f->count;
         }
     }
     c->stats.worst_seconds = MAX(c->stats.worst_seconds, seconds);
@@ -395,6 +433,7 @@ bool commands_run(struct commands *c, const int *cancel, double *node_seconds, G
         return false;
     c->stats.submissions = 0;
     c->stats.worst_seconds = 0;
+    c->stats.device_seconds = 0;
     gint64 last_end = 0;
     guint next = 0, oldest = 0, newest = 0; /* flights, counted up */
     guint depth = node_seconds ? 1 : IN_FLIGHT;

@@ -39,7 +39,8 @@ struct commands;
 struct commands_stats {
     int dispatches, barriers, submissions; /* of the last run */
     double worst_seconds;                  /* longest submission of the last run */
-    uint64_t most_trips;                   /* of any dispatch */
+    double device_seconds; /* that the device worked in it, by its clock; 0 = it has none */
+    uint64_t most_trips;   /* of any dispatch */
 };
 
 /* `scale` (measured over expected seconds) is the back end's, learned over all of its programs. */
@@ -51,7 +52,8 @@ void commands_add(struct commands *c, const struct dispatch *dispatch);
 bool commands_finish(struct commands *c, VkBuffer spare, GError **error);
 /*
  * Runs all. `cancel` may be NULL: nonzero ends the run within the submissions in flight. With
- * node_seconds every node has its own submission and its time is added.
+ * node_seconds every node has its own submission and its time (the device's, where it has a clock)
+ * is added.
  */
 bool commands_run(struct commands *c, const int *cancel, double *node_seconds, GError **error);
 struct commands_stats commands_stats(const struct commands *c);

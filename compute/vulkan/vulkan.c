@@ -158,6 +158,8 @@ static bool run(struct program *program, const int *cancel, GError **error)
 {
     struct vulkan_program *p = (struct vulkan_program *)program;
     size_t gap = program->backend->gap;
+    if (program->profile)
+        memset(program->node_seconds, 0, sizeof(double) * (size_t)p->plan->node_count);
     if (gap && !poison(p, error))
         return false;
     if (!commands_run(p->commands, cancel, program->profile ? program->node_seconds : NULL,
@@ -165,6 +167,7 @@ static bool run(struct program *program, const int *cancel, GError **error)
         program->backend->lost = ((struct vulkan_backend *)program->backend)->d->lost;
         return false;
     }
+    program->device_seconds = commands_stats(p->commands).device_seconds;
     bool visible = p->arena->block->mapped && p->kept->mapped;
     return !gap || !visible ||
            poison_intact(p->plan, vulkan_class.alignment, p->arena->block->mapped, p->kept->mapped,
