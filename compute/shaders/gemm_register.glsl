@@ -1,6 +1,7 @@
 /*
  * The path for lavapipe (and any device with subgroups of 8): one workgroup is one subgroup and
- * computes 16 rows x 32 columns in registers, a lane 4 columns. There is no shared memory and no
+ * computes ROWS rows x 32 columns in registers, a lane 4 columns. ROWS is 16; 8 or 4 where there are no
+ * more (the deepest level of a small picture). There is no shared memory and no
  * barrier: lanes hold rows of the input and spread them with subgroupShuffle from a constant lane,
  * which is one permutation of a vector register. Everything that is read in the loop is a texel
  * buffer. K advances by 16 a trip, so that the loop's bookkeeping is small and the trips of the
@@ -8,21 +9,31 @@
  */
 #extension GL_KHR_shader_subgroup_shuffle : require
 
-#define EACH8(M, b) M(0, b) M(1, b) M(2, b) M(3, b) M(4, b) M(5, b) M(6, b) M(7, b)
+layout(constant_id = 4) const uint ROWS = 16;
+
+#define EACH4(M, b) M(0, b) M(1, b) M(2, b) M(3, b)
+#define EACH4_MORE(M, b) M(4, b) M(5, b) M(6, b) M(7, b)
+#define EACH8(M, b) EACH4(M, b) EACH4_MORE(M, b)
 #define LOW(r, a) s##r += subgroupShuffle(a, r) * w;
 #define HIGH(r, a) t##r += subgroupShuffle(a, r) * w;
 #define COLUMN(low, high, k)                                                                       \
     {                                                                                              \
         vec4 w = QUAD(w, wi + (k) * 8);                                                            \
-        EACH8(LOW, low)                                                                            \
-        EACH8(HIGH, high)                                                                          \
+        EACH4(LOW, low)                                                                            \
+        if (ROWS > 4) {                                                                            \
+            EACH4_MORE(LOW, low)                                                                   \
+        }                                                                                          \
+        if (ROWS > 8) {                                                                            \
+            EACH8(HIGH, high)                                                                      \
+        }                                                                                          \
     }
 #define COLUMNS(q)                                                                                 \
     {                                                                                              \
         /* the packed weight is 0 behind the last channel, but the next pixel may be a NaN */      \
         bool within = c + q * 4 < p.inputs;                                                        \
         vec4 a = low_inside && within ? read_x(low, c + q * 4, p.inputs) : vec4(0.0);              \
-        vec4 b = high_inside && within ? read_x(high, c + q * 4, p.inputs) : vec4(0.0);            \
+        vec4 b = ROWS > 8 && high_inside && within ? read_x(high, c + q * 4, p.inputs)             \
+                                                   : vec4(0.0);                                    \
         COLUMN(a.x, b.x, q * 4)                                                                    \
         COLUMN(a.y, b.y, q * 4 + 1)                                                                \
         COLUMN(a.z, b.z, q * 4 + 2)                                                                \
@@ -32,7 +43,7 @@
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
-    uint row = gl_WorkGroupID.x * 16;
+    uint row = gl_WorkGroupID.x * ROWS;
     uint n = p.column + gl_WorkGroupID.y * 32 + lane * 4;
     pixel low_pixel = locate(row + lane), high_pixel = locate(row + 8 + lane);
     vec4 s0 = vec4(0), s1 = vec4(0), s2 = vec4(0), s3 = vec4(0);
@@ -45,7 +56,7 @@ void main()
         uint low, high;
         uint tap_y = tap / p.kernel_width, tap_x = tap % p.kernel_width;
         bool low_inside = tap_pixel(low_pixel, tap_y, tap_x, low);
-        bool high_inside = tap_pixel(high_pixel, tap_y, tap_x, high);
+        bool high_inside = tap_pixel(high_pixel, tap_y, tap_x, high) && ROWS > 8;
         for (uint c = 0; c < p.inputs; c += 16, wi += 128) {
             COLUMNS(0)
             COLUMNS(1)
@@ -57,6 +68,11 @@ void main()
     }
 #define FINISH_LOW(r, a) finish(row + r, n, s##r);
 #define FINISH_HIGH(r, a) finish(row + 8 + r, n, t##r);
-    EACH8(FINISH_LOW, 0)
-    EACH8(FINISH_HIGH, 0)
+    EACH4(FINISH_LOW, 0)
+    if (ROWS > 4) {
+        EACH4_MORE(FINISH_LOW, 0)
+    }
+    if (ROWS > 8) {
+        EACH8(FINISH_HIGH, 0)
+    }
 }

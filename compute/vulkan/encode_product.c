@@ -37,7 +37,7 @@ struct tile {
 static struct tile tile_of(const struct vulkan_backend *b, uint64_t rows, uint64_t columns)
 {
     if (b->path == PATH_REGISTER)
-        return (struct tile){"conv2d_register", 16, 32, 8, 16};
+        return (struct tile){"conv2d_register", rows > 8 ? 16 : rows > 4 ? 8 : 4, 32, 8, 16};
     if (b->path == PATH_SHARED)
         return (struct tile){"conv2d", 64, 64, 128, 16};
     /* Large tiles read less, small ones keep more of the device busy. */
@@ -257,8 +257,10 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
                                              flags_of(e, n), activation_of(n->activation)},
                                .constant_count = 4};
     bool registers = e->b->path == PATH_REGISTER;
-    if (registers)
+    if (registers) {
         key.subgroup = 8;
+        key.constants[key.constant_count++] = tile.rows;
+    }
     if (e->b->path == PATH_MATRIX) {
         uint32_t more[] = {tile.rows, e->b->shape.m, e->b->shape.n, e->b->shape.k};
         memcpy(key.constants + key.constant_count, more, sizeof more);
