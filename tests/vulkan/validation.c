@@ -1,8 +1,8 @@
 /*
- * The validation layers over the small network, and two controls that they must flag: without
+ * The validation layers over the small network, and three controls that they must flag: without
  * these a check that is switched off would look like a clean program.
  *
- *     test_vulkan_validation net | barrier | leak
+ *     test_vulkan_validation net | barrier | index | leak
  *
  * The environment (tests/vulkan/CMakeLists.txt) loads the layer and chooses its checks.
  */
@@ -71,6 +71,19 @@ static void without_barrier(void)
     backend_destroy(&b->base);
 }
 
+/* A dispatch that is told of twice the quads that are bound: GPU-assisted validation alone sees it.
+ */
+static void out_of_range(void)
+{
+    struct vulkan_backend *b = create(DTYPE_F32);
+    struct memory_block *block = gpu_memory_block_create(b->m, 8192, MEMORY_DEVICE, "a test", NULL);
+    struct commands *c = commands_create(b->d, b->p, &b->scale);
+    add_scale(b, c, block, 0, 4096, 256, 2048, true);
+    run_commands(b, c);
+    gpu_memory_block_destroy(b->m, block);
+    backend_destroy(&b->base);
+}
+
 static void leak(void)
 {
     struct vulkan_backend *b = create(DTYPE_F32);
@@ -89,6 +102,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(mode, "barrier") == 0)
         without_barrier();
+    else if (strcmp(mode, "index") == 0)
+        out_of_range();
     else
         leak();
     CHECK(gpu_validation_messages() > 0, "the layers did not see the fault '%s'", mode);
