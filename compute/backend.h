@@ -37,6 +37,8 @@ struct backend_class {
     /* Frees packed weights that no program uses; `stale`: only those of values that have changed
      * since (their struct weight is alive). */
     void (*forget_weights)(struct backend *backend, bool stale);
+    /* Of all weights of a plan, as compiling it would keep them; NULL: in the precision. */
+    size_t (*weight_bytes)(const struct backend *backend, const struct plan *plan);
     void (*destroy)(struct backend *backend);
 };
 

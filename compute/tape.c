@@ -248,10 +248,19 @@ static void make_plan(struct tape *t)
                           backend->class->alignment, backend->gap);
 }
 
+static size_t weight_bytes(const struct backend *backend, const struct plan *plan)
+{
+    size_t bytes = 0;
+    if (backend->class->weight_bytes)
+        return backend->class->weight_bytes(backend, plan);
+    for (guint i = 0; i < plan->weights->len; i++)
+        bytes += weight_count(plan->weights->pdata[i]) * dtype_size(backend->precision);
+    return bytes;
+}
+
 struct tape_memory tape_estimate(struct tape *t, struct backend *backend)
 {
     struct tape_memory memory = {0};
-    size_t element = dtype_size(backend->precision);
     g_assert(!t->plan);
     if (t->problem)
         return memory;
@@ -259,11 +268,7 @@ struct tape_memory tape_estimate(struct tape *t, struct backend *backend)
     make_plan(t);
     memory.arena = t->plan->arena_bytes;
     memory.kept = t->plan->kept_bytes;
-    for (guint i = 0; i < t->plan->weights->len; i++)
-        memory.weights += weight_count(t->plan->weights->pdata[i]) * element;
-    for (int i = 0; i < t->plan->node_count; i++) /* four 2x2 kernels instead of a 3x3 one */
-        if (t->plan->nodes[i].upsample)
-            memory.weights += weight_count(t->plan->nodes[i].weight) / 9 * 7 * element;
+    memory.weights = weight_bytes(backend, t->plan);
     g_clear_pointer(&t->plan, plan_destroy);
     t->backend = NULL;
     return memory;

@@ -38,13 +38,14 @@ struct weight {
     int64_t dims[TENSOR_MAX_RANK];
     unsigned revision; /* unique; a new one when an add-on (LoRA) changes the values */
     /*
-     * Reads elements [first, first + count), in file order, converted to `as` (F32, F16, BF16) into
-     * dst. Any thread. Fails with a sentence when the file changed or cannot be read, or holds NaN
-     * or infinity.
+     * Reads elements [first, first + count), in file order, converted to `as` (F32, F16, BF16, or
+     * the file's own format when not changed) into dst. Any thread. Fails with a sentence when the
+     * file changed or cannot be read, or holds NaN or infinity.
      */
     bool (*read)(const struct weight *weight, enum dtype as, size_t first, size_t count, void *dst,
                  GError **error);
     void *owner;
+    bool changed; /* by an add-on: no longer numbers of the file's format */
 };
 
 static inline size_t weight_count(const struct weight *w)

@@ -396,6 +396,7 @@ void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,
     e->patch_data = data;
     e->patch_free = destroy;
     e->weight.revision = weights_next_revision();
+    e->weight.changed = patch != NULL;
 }
 
 bool weights_read_unpatched(const struct entry *e, size_t first, size_t count, float *values,

@@ -283,6 +283,7 @@ static void destroy(struct backend *backend)
     g_warn_if_fail(cpu->programs->len == 0);
     cpu_forget_weights(backend, false);
     g_hash_table_destroy(cpu->packed);
+    memory_pool_finish(&cpu->pool);
     g_ptr_array_free(cpu->programs, TRUE);
     memory_give(cpu->arena, cpu->arena_bytes);
     memory_give(cpu->scratch, cpu->scratch_bytes);
@@ -302,6 +303,7 @@ static const struct backend_class cpu_class = {
     .read = read_output,
     .destroy_program = destroy_program,
     .forget_weights = cpu_forget_weights,
+    .weight_bytes = cpu_weight_bytes,
     .destroy = destroy,
 };
 
@@ -353,6 +355,7 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     if (cpu->direct)
         cpu->class.fuse |= FUSE_GEGLU | FUSE_NORM_INPUT | FUSE_UPSAMPLE;
     cpu->packed = cpu_packed_table();
+    memory_pool_init(&cpu->pool);
     cpu->programs = g_ptr_array_new();
     return &cpu->base;
 }

@@ -4,11 +4,11 @@
  * (docs/SPEED.md).
  *
  * An implicit matrix product. A strip of the input is copied into a frame of zeros, converted,
- * normalized and activated on the way (what is ready to be read is read in place); then every task
- * takes a block of output pixels and walks over panels of weights. Sums are F32, in an order that
- * depends on the shapes alone.
+ * normalized and activated on the way (what is ready to be read is read in place). Then, for each
+ * range of the weights (panels.h), every task takes a block of output pixels and some panels. Sums
+ * are F32, in an order that depends on the shapes alone.
  */
-#include "compute/cpu/private.h"
+#include "compute/cpu/panels.h"
 
 #include "compute/cpu/parallel.h"
 
@@ -23,9 +23,6 @@
 /* Output columns and pixels of a block: its sums stay in the first-level cache. */
 #define BLOCK_COLUMNS 64
 #define BLOCK_PIXELS 96
-/* Bytes of the weights that all blocks pass over before the next: a part of the last-level cache.
- */
-#define RANGE_BYTES ((size_t)4 << 20)
 /* At least this many tasks, if the shape allows, for threads that other programs delay. */
 #define TASKS 16
 
@@ -38,15 +35,15 @@ struct direct {
     bool flat;      /* 1x1: pixels are rows of a matrix */
     bool copy;      /* the input goes through the strip */
     bool in_output; /* sums lie in the output itself */
-    int phases;     /* 1, or 4 behind an upsampling */
+    struct panels panels;
     size_t batch, height, width, in;
     size_t out_height, out_width, out; /* of one phase; out: columns of one half */
-    size_t halves, panel, panels;      /* panels: of one half */
     size_t kernel_height, kernel_width, stride, top, left;
     size_t frame_width; /* pixels of a row of the strip */
-    size_t strip_rows;  /* output rows (flat: pixels) a strip */
+    size_t strip_rows;  /* output rows (flat: pixels) a strip, of one image */
+    size_t images;      /* whole images in one strip */
+    size_t frame_rows;  /* of one image in the strip */
     size_t block_rows, block_columns, block_pixels;
-    size_t panel_depth;
     GArray *pieces[4], *groups[4];
     size_t thread_floats, strip_bytes, norm_bytes;
 };
@@ -62,9 +59,11 @@ struct pass {
     const char *residual;
     const void *broadcast;
     char *out;
-    float *strip, *threads;
-    size_t image, first, rows; /* of the strip: output rows (flat: pixels) */
-    size_t blocks, across, ranges;
+    float *strip, *range, *turn, *threads;
+    size_t image, images, first, rows; /* of the strip: output rows (flat: pixels) of each image */
+    size_t blocks, across;
+    size_t panel, panels, width; /* first of the range, how many; how many a task takes */
+    bool converted;              /* the only range is there */
 };
 
 /* ---- the copy ---- */
@@ -85,14 +84,21 @@ static void copy_pixels(const struct pass *p, size_t element, size_t pixels, siz
     }
 }
 
-/* One row of the frame. */
+/* Rows of an image that a strip has. */
+static size_t frame_rows(const struct direct *d, size_t rows)
+{
+    return (rows - 1) * d->stride + (d->panels.phases == 4 ? 3 : d->kernel_height);
+}
+
+/* One row of the frame of an image. */
 static void copy_frame(void *data, size_t index, int thread)
 {
     const struct pass *p = (const struct pass *)data;
     const struct direct *d = p->d;
     (void)thread;
-    float *row = p->strip + index * d->frame_width * d->in;
-    size_t y = p->first * d->stride + index; /* less top: may be outside */
+    size_t rows = frame_rows(d, p->rows), image = p->image + index / rows;
+    float *row = p->strip + (index / rows * d->frame_rows + index % rows) * d->frame_width * d->in;
+    size_t y = p->first * d->stride + index % rows; /* less top: may be outside */
     if (y < d->top || y - d->top >= d->height) {
         memset(row, 0, d->frame_width * d->in * sizeof *row);
         return;
@@ -100,7 +106,7 @@ static void copy_frame(void *data, size_t index, int thread)
     size_t pixels = MIN(d->width, d->frame_width - d->left);
     size_t right = d->frame_width - d->left - pixels;
     memset(row, 0, d->left * d->in * sizeof *row);
-    copy_pixels(p, (p->image * d->height + y - d->top) * d->width * d->in, pixels, p->image,
+    copy_pixels(p, (image * d->height + y - d->top) * d->width * d->in, pixels, image,
                 row + d->left * d->in);
     memset(row + (d->left + pixels) * d->in, 0, right * d->in * sizeof *row);
 }
@@ -125,7 +131,8 @@ struct run {
     size_t out_step;
 };
 
-static size_t block_runs(const struct pass *p, size_t block, int phase, struct run *runs)
+static size_t block_runs(const struct pass *p, size_t block, size_t image, int phase,
+                         struct run *runs)
 {
     const struct direct *d = p->d;
     if (d->flat) {
@@ -138,15 +145,15 @@ static size_t block_runs(const struct pass *p, size_t block, int phase, struct r
     size_t x = block % p->across * d->block_columns, y = block / p->across * d->block_rows;
     size_t rows = MIN(d->block_rows, p->rows - y);
     size_t columns = MIN(d->block_columns, d->out_width - x);
-    size_t scale = d->phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
+    size_t scale = d->panels.phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
+    const float *frame = p->strip + (image - p->image) * d->frame_rows * d->frame_width * d->in;
     for (size_t r = 0; r < rows; r++) {
         size_t row = y + r;
-        runs[r].a =
-            p->strip + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->in;
+        runs[r].a = frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->in;
         runs[r].lda = d->stride * d->in;
         runs[r].pixels = columns;
         runs[r].out =
-            ((p->image * d->out_height + p->first + row) * scale + py) * d->out_width * scale +
+            ((image * d->out_height + p->first + row) * scale + py) * d->out_width * scale +
             x * scale + px;
         runs[r].out_step = scale;
     }
@@ -154,7 +161,8 @@ static size_t block_runs(const struct pass *p, size_t block, int phase, struct r
 }
 
 /* bias + broadcast, for columns [column, column + n); 0 beyond the last. */
-static void start_row(const struct pass *p, size_t half, size_t column, size_t n, float *row)
+static void start_row(const struct pass *p, size_t image, size_t half, size_t column, size_t n,
+                      float *row)
 {
     const struct direct *d = p->d;
     size_t valid = MIN(n, d->out - MIN(column, d->out)), first = half * d->out + column;
@@ -162,7 +170,7 @@ static void start_row(const struct pass *p, size_t half, size_t column, size_t n
     if (p->broadcast) {
         float other[BLOCK_COLUMNS];
         const float *x = row_read(p->cpu, step_store(p->step, p->node->broadcast), p->broadcast,
-                                  p->image * d->out + column, valid, other);
+                                  image * d->out + column, valid, other);
         memcpy(row, x, valid * sizeof *row);
     }
     if (d->bias)
@@ -210,66 +218,89 @@ static void finish_run(const struct pass *p, const struct run *run, size_t colum
     }
 }
 
-/* A few panels of all halves over the runs of a block. */
-static void block_columns(const struct pass *p, int phase, const struct run *runs, size_t run_count,
-                          size_t first_panel, size_t panel_count, float *sums)
+/* A block of output pixels: of one image, with one phase of the weights. */
+struct block {
+    size_t image, run_count;
+    int phase;
+    struct run runs[BLOCK_PIXELS];
+};
+
+static float *run_sums(const struct pass *p, const struct block *b, size_t run, size_t column,
+                       float *sums)
 {
     const struct direct *d = p->d;
-    size_t column = first_panel * d->panel, n = panel_count * d->panel;
-    size_t ldc = d->in_output ? d->out * runs[0].out_step : BLOCK_COLUMNS;
-    bool bf16 = d->weights->dtype == DTYPE_BF16;
-    size_t panel_bytes = d->panel_depth * d->panel * dtype_size(d->weights->dtype);
+    return d->in_output ? (float *)(void *)p->out + b->runs[run].out * d->out + column
+                        : sums + run * d->block_columns * BLOCK_COLUMNS;
+}
+
+/* Panels [first, first + count) of one half over the runs of a block, onto the sums. */
+static void add_products(const struct pass *p, const struct block *b, size_t half, size_t first,
+                         size_t count, size_t ldc, float *sums)
+{
+    const struct direct *d = p->d;
+    size_t column = first * d->panels.panel, size = d->panels.depth * d->panels.panel;
+    const float *weights =
+        p->range +
+        (((size_t)b->phase * d->panels.halves + half) * p->panels + first - p->panel) * size;
+    for (guint g = 0; g < d->groups[b->phase]->len; g++) {
+        struct group group = g_array_index(d->groups[b->phase], struct group, g);
+        const struct product_piece *pieces =
+            &g_array_index(d->pieces[b->phase], struct product_piece, group.first);
+        for (size_t i = 0; i < count; i++)
+            for (size_t r = 0; r < b->run_count; r++)
+                p->cpu->kernels->product(
+                    b->runs[r].pixels, b->runs[r].a, b->runs[r].lda, pieces, group.count,
+                    weights + i * size, run_sums(p, b, r, column, sums) + i * d->panels.panel, ldc);
+    }
+}
+
+/* A few panels of all halves over the runs of a block. */
+static void block_columns(const struct pass *p, const struct block *b, size_t first, size_t count,
+                          float *sums)
+{
+    const struct direct *d = p->d;
+    size_t column = first * d->panels.panel, n = count * d->panels.panel;
+    size_t ldc = d->in_output ? d->out * b->runs[0].out_step : BLOCK_COLUMNS;
     float start[BLOCK_COLUMNS];
-    for (size_t half = 0; half < d->halves; half++) {
+    for (size_t half = 0; half < d->panels.halves; half++) {
         float *c = sums + half * d->block_pixels * BLOCK_COLUMNS;
-        start_row(p, half, column, n, start);
-        for (size_t r = 0; r < run_count; r++) {
-            float *to = d->in_output ? (float *)(void *)p->out + runs[r].out * d->out + column
-                                     : c + r * d->block_columns * BLOCK_COLUMNS;
-            start_run(p, &runs[r], column, n, start, to, ldc);
-        }
-        for (guint g = 0; g < d->groups[phase]->len; g++) {
-            struct group group = g_array_index(d->groups[phase], struct group, g);
-            const struct product_piece *pieces =
-                &g_array_index(d->pieces[phase], struct product_piece, group.first);
-            for (size_t i = 0; i < panel_count; i++) {
-                const char *w = (const char *)d->weights->data +
-                                (((size_t)phase * d->halves + half) * d->panels + first_panel + i) *
-                                    panel_bytes;
-                for (size_t r = 0; r < run_count; r++) {
-                    float *to = d->in_output
-                                    ? (float *)(void *)p->out + runs[r].out * d->out + column
-                                    : c + r * d->block_columns * BLOCK_COLUMNS;
-                    p->cpu->kernels->product(runs[r].pixels, runs[r].a, runs[r].lda, pieces,
-                                             group.count, w, bf16, to + i * d->panel, ldc);
-                }
-            }
-        }
+        start_row(p, b->image, half, column, n, start);
+        for (size_t r = 0; r < b->run_count; r++)
+            start_run(p, &b->runs[r], column, n, start, run_sums(p, b, r, column, c), ldc);
+        add_products(p, b, half, first, count, ldc, c);
     }
-    const float *gates = d->halves == 2 ? sums + d->block_pixels * BLOCK_COLUMNS : NULL;
-    for (size_t r = 0; r < run_count; r++) {
-        size_t at = r * d->block_columns * BLOCK_COLUMNS;
-        float *c =
-            d->in_output ? (float *)(void *)p->out + runs[r].out * d->out + column : sums + at;
-        finish_run(p, &runs[r], column, n, c, ldc, gates ? gates + at : NULL);
-    }
+    const float *gates = d->panels.halves == 2 ? sums + d->block_pixels * BLOCK_COLUMNS : NULL;
+    for (size_t r = 0; r < b->run_count; r++)
+        finish_run(p, &b->runs[r], column, n, run_sums(p, b, r, column, sums), ldc,
+                   gates ? gates + r * d->block_columns * BLOCK_COLUMNS : NULL);
 }
 
 static void product_task(void *data, size_t index, int thread)
 {
     const struct pass *p = (const struct pass *)data;
     const struct direct *d = p->d;
-    struct run runs[BLOCK_PIXELS];
-    /* All blocks pass over a range of the weights while it is in the cache. */
-    size_t range = index / (p->blocks * (size_t)d->phases),
-           rest = index % (p->blocks * (size_t)d->phases);
-    size_t phase = rest % (size_t)d->phases;
-    size_t count = block_runs(p, rest / (size_t)d->phases, (int)phase, runs);
-    float *sums = p->threads + (size_t)thread * d->thread_floats;
-    size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
-    size_t end = MIN((range + 1) * steps / p->ranges * step, d->panels);
-    for (size_t i = range * steps / p->ranges * step; i < end; i += step)
-        block_columns(p, (int)phase, runs, count, i, MIN(step, end - i), sums);
+    size_t tasks = p->blocks * p->images * d->panels.phases;
+    size_t first = index / tasks * p->width, block = index % tasks / d->panels.phases;
+    struct block b = {.image = p->image + block / p->blocks,
+                      .phase = (int)(index % d->panels.phases)};
+    b.run_count = block_runs(p, block % p->blocks, b.image, b.phase, b.runs);
+    block_columns(p, &b, p->panel + first, MIN(p->width, p->panels - first),
+                  p->threads + (size_t)thread * d->thread_floats);
+}
+
+/* All blocks pass over one range of the weights, while it is in the cache. */
+static bool run_range(struct pass *p, const int *cancel)
+{
+    const struct direct *d = p->d;
+    size_t tasks = p->blocks * p->images * d->panels.phases;
+    if (!p->converted &&
+        !panels_fill(&d->panels, d->weights, p->panel, p->panels, p->range, p->turn, cancel))
+        return false;
+    p->converted = p->panels == d->panels.count;
+    p->width = BLOCK_COLUMNS / d->panels.panel;
+    while (p->width > 1 && tasks * ((p->panels + p->width - 1) / p->width) < TASKS)
+        p->width /= 2;
+    return parallel_for(tasks * ((p->panels + p->width - 1) / p->width), cancel, product_task, p);
 }
 
 static bool run_strip(struct pass *p, const int *cancel)
@@ -278,18 +309,18 @@ static bool run_strip(struct pass *p, const int *cancel)
     if (d->copy && d->flat &&
         !parallel_for((p->rows + BLOCK_PIXELS - 1) / BLOCK_PIXELS, cancel, copy_flat, p))
         return false;
-    size_t extra = d->phases == 4 ? 3 : d->kernel_height;
     if (d->copy && !d->flat &&
-        !parallel_for((p->rows - 1) * d->stride + extra, cancel, copy_frame, p))
+        !parallel_for(p->images * frame_rows(d, p->rows), cancel, copy_frame, p))
         return false;
     p->across = d->flat ? 1 : (d->out_width + d->block_columns - 1) / d->block_columns;
     p->blocks = d->flat ? (p->rows + d->block_pixels - 1) / d->block_pixels
                         : (p->rows + d->block_rows - 1) / d->block_rows * p->across;
-    size_t tasks = p->blocks * (size_t)d->phases;
-    size_t step = BLOCK_COLUMNS / d->panel, steps = (d->panels + step - 1) / step;
-    size_t for_cache = (d->weights->bytes + RANGE_BYTES - 1) / RANGE_BYTES;
-    p->ranges = CLAMP(MAX((TASKS + tasks - 1) / tasks, for_cache), 1, steps);
-    return parallel_for(tasks * p->ranges, cancel, product_task, p);
+    for (p->panel = 0; p->panel < d->panels.count; p->panel += d->panels.range) {
+        p->panels = MIN(d->panels.range, d->panels.count - p->panel);
+        if (!run_range(p, cancel))
+            return false;
+    }
+    return true;
 }
 
 static bool direct_run(struct step *step, const int *cancel, GError **error)
@@ -305,7 +336,9 @@ static bool direct_run(struct step *step, const int *cancel, GError **error)
     p.broadcast = n->broadcast ? step_data(step, n->broadcast) : NULL;
     char *scratch = (char *)step_scratch(step);
     p.strip = (float *)(void *)(scratch + d->norm_bytes);
-    p.threads = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
+    p.range = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
+    p.turn = p.range + d->panels.range_bytes / sizeof(float);
+    p.threads = p.turn + (size_t)parallel_threads() * d->panels.thread_floats;
     if (n->norm.groups) {
         norm_describe(&p.norm, step, n->in[0], n->norm.groups, n->norm.eps);
         p.norm.in = p.in;
@@ -316,19 +349,21 @@ static bool direct_run(struct step *step, const int *cancel, GError **error)
     }
     size_t images = d->flat ? 1 : d->batch;
     size_t rows = d->flat ? d->batch * d->height * d->width : d->out_height;
-    for (p.image = 0; p.image < images; p.image++)
+    for (p.image = 0; p.image < images; p.image += d->images) {
+        p.images = MIN(d->images, images - p.image);
         for (p.first = 0; p.first < rows; p.first += d->strip_rows) {
             p.rows = MIN(d->strip_rows, rows - p.first);
             if (!run_strip(&p, cancel))
                 return fail_cancelled(error);
         }
+    }
     return true;
 }
 
 static void direct_finish(struct step *step)
 {
     struct direct *d = (struct direct *)step->state;
-    for (int i = 0; d && i < d->phases; i++) {
+    for (int i = 0; d && i < (int)d->panels.phases; i++) {
         g_array_free(d->pieces[i], TRUE);
         g_array_free(d->groups[i], TRUE);
     }
@@ -341,8 +376,8 @@ static const struct step_class direct_class = {direct_run, direct_finish};
 
 static void add_pieces(struct direct *d, int phase)
 {
-    size_t kernel_height = d->phases == 4 ? 2 : d->kernel_height;
-    size_t kernel_width = d->phases == 4 ? 2 : d->kernel_width;
+    size_t kernel_height = d->panels.phases == 4 ? 2 : d->kernel_height;
+    size_t kernel_width = d->panels.phases == 4 ? 2 : d->kernel_width;
     size_t parts = (d->in + PIECE_DEPTH - 1) / PIECE_DEPTH, part = (d->in + parts - 1) / parts;
     struct group group = {0, 0};
     size_t depth = 0;
@@ -366,7 +401,6 @@ static void add_pieces(struct direct *d, int phase)
                 depth += piece.depth;
             }
     g_array_append_val(d->groups[phase], group);
-    d->panel_depth = kernel_height * kernel_width * d->in;
 }
 
 static void shape_conv(struct direct *d, const struct node *n)
@@ -377,7 +411,6 @@ static void shape_conv(struct direct *d, const struct node *n)
     d->height = (size_t)x->dims[1];
     d->width = (size_t)x->dims[2];
     d->in = (size_t)x->dims[3];
-    d->phases = n->upsample ? 4 : 1;
     d->out_height = n->upsample ? d->height : (size_t)y->dims[1];
     d->out_width = n->upsample ? d->width : (size_t)y->dims[2];
     d->kernel_height = (size_t)n->weight->dims[2];
@@ -394,7 +427,6 @@ static void shape_linear(struct direct *d, const struct node *n)
     d->in = (size_t)n->weight->dims[1];
     d->batch = d->height = 1;
     d->width = tensor_count(n->in[0]) / d->in;
-    d->phases = 1;
     d->kernel_height = d->kernel_width = d->stride = 1;
     d->out_height = 1;
     d->out_width = d->width;
@@ -403,27 +435,33 @@ static void shape_linear(struct direct *d, const struct node *n)
 }
 
 /* How the work is cut up. */
-static void shape_blocks(struct direct *d)
+static void shape_flat(struct direct *d)
 {
-    if (d->flat) {
-        d->block_pixels = d->in <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
-        d->block_rows = 1;
-        d->block_columns = d->block_pixels;
-        d->strip_rows = d->batch * d->height * d->width;
-        if (d->copy)
-            d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->in / BLOCK_PIXELS * BLOCK_PIXELS,
-                                  BLOCK_PIXELS, d->strip_rows);
-        d->strip_bytes = d->copy ? d->strip_rows * d->in * sizeof(float) : 0;
-        return;
-    }
+    d->block_pixels = d->in <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
+    d->block_rows = 1;
+    d->block_columns = d->block_pixels;
+    d->images = 1;
+    d->strip_rows = d->batch * d->height * d->width;
+    if (d->copy)
+        d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->in / BLOCK_PIXELS * BLOCK_PIXELS,
+                              BLOCK_PIXELS, d->strip_rows);
+    d->strip_bytes = d->copy ? d->strip_rows * d->in * sizeof(float) : 0;
+}
+
+static void shape_frames(struct direct *d)
+{
     size_t across = (d->out_width + 63) / 64, row = d->frame_width * d->in * sizeof(float);
     d->block_columns = (d->out_width + across - 1) / across;
     d->block_rows = across > 1 ? 1 : CLAMP(64 / d->out_width, 1, d->out_height);
     d->block_pixels = d->block_columns * d->block_rows;
     size_t rows = STRIP_BYTES / row / d->stride / d->block_rows * d->block_rows;
     d->strip_rows = CLAMP(rows, d->block_rows, d->out_height);
-    size_t extra = d->phases == 4 ? 3 : d->kernel_height;
-    d->strip_bytes = ((d->strip_rows - 1) * d->stride + extra) * row;
+    d->frame_rows = frame_rows(d, d->strip_rows);
+    /* Small images together: the weights are converted once for all. */
+    d->images = d->strip_rows == d->out_height
+                    ? CLAMP(STRIP_BYTES / (d->frame_rows * row), 1, d->batch)
+                    : 1;
+    d->strip_bytes = d->images * d->frame_rows * row;
 }
 
 static size_t round_bytes(size_t bytes)
@@ -434,9 +472,8 @@ static size_t round_bytes(size_t bytes)
 static bool direct_weights(struct step *step, struct direct *d, const int *cancel, GError **error)
 {
     const struct node *n = step->node;
-    enum packing packing = n->geglu ? PACK_HALVES : n->upsample ? PACK_PHASES : PACK_PANELS;
-    enum dtype precision = step->program->cpu->base.precision;
-    d->weights = step_weight(step, n->weight, packing, NULL, precision, cancel, error);
+    enum dtype dtype = cpu_weight_dtype(step->program->cpu, n->weight);
+    d->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
     if (!d->weights)
         return false;
     const struct weight *vectors[] = {n->bias, n->norm.weight, n->norm.bias};
@@ -458,24 +495,29 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
         shape_conv(d, n);
     else
         shape_linear(d, n);
-    d->halves = n->geglu ? 2 : 1;
+    panels_describe(&d->panels, step->program->cpu, n->weight,
+                    n->geglu      ? PANELS_HALVES
+                    : n->upsample ? PANELS_PHASES
+                                  : PANELS_PLAIN);
     d->out = (size_t)n->out->dims[n->out->rank - 1];
-    d->panel = (size_t)step->program->cpu->kernels->panel;
-    d->panels = (d->out + d->panel - 1) / d->panel;
     d->copy = !d->flat || n->norm.groups || step_store(step, n->in[0]) == DTYPE_BF16;
-    d->in_output =
-        step_store(step, n->out) == DTYPE_F32 && d->halves == 1 && d->out % d->panel == 0;
-    shape_blocks(d);
-    for (int i = 0; i < d->phases; i++)
+    d->in_output = step_store(step, n->out) == DTYPE_F32 && d->panels.halves == 1 &&
+                   d->out % d->panels.panel == 0;
+    if (d->flat)
+        shape_flat(d);
+    else
+        shape_frames(d);
+    for (int i = 0; i < (int)d->panels.phases; i++)
         add_pieces(d, i);
     d->strip_bytes = round_bytes(d->strip_bytes);
-    d->thread_floats = d->in_output ? 0 : d->halves * d->block_pixels * BLOCK_COLUMNS;
+    d->thread_floats = d->in_output ? 0 : d->panels.halves * d->block_pixels * BLOCK_COLUMNS;
     if (n->norm.groups) {
         struct norm norm;
         norm_describe(&norm, step, n->in[0], n->norm.groups, n->norm.eps);
         d->norm_bytes = round_bytes(norm_scratch(&norm));
     }
-    step_need_scratch(step, d->norm_bytes + d->strip_bytes +
-                                (size_t)parallel_threads() * d->thread_floats * sizeof(float));
+    size_t thread_floats = d->thread_floats + d->panels.thread_floats;
+    step_need_scratch(step, d->norm_bytes + d->strip_bytes + d->panels.range_bytes +
+                                (size_t)parallel_threads() * thread_floats * sizeof(float));
     return direct_weights(step, d, cancel, error);
 }

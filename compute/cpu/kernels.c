@@ -144,6 +144,7 @@ const struct kernels KERNELS = {
     .name = KERNELS_NAME,
     .panel = 2 * VECTOR,
     .product = KERNELS_PRODUCT,
+    .pack = KERNELS_PACK,
     .from_bf16 = from_bf16,
     .to_bf16 = to_bf16,
     .activate = activate,

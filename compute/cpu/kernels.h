@@ -43,9 +43,13 @@ struct kernels {
     const char *name;
     int panel; /* columns of a panel of weights */
     /* c[rows][panel] += a * w over all pieces; lda, ldc: elements between rows. w
-     * is a panel [depth][panel], F32 or BF16. */
+     * is a panel [depth][panel]. */
     void (*product)(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
-                    size_t count, const void *w, bool bf16, float *c, size_t ldc);
+                    size_t count, const float *w, float *c, size_t ldc);
+    /* Some rows of weights in file order and format (F32, F16, BF16, either F8),
+     * [rows][in][taps], as a panel [taps][in][panel]; rows <= panel, those beyond are 0. */
+    void (*pack)(enum dtype dtype, const void *w, size_t rows, size_t in, size_t taps,
+                 float *panel);
     void (*from_bf16)(const uint16_t *x, float *y, size_t n);
     void (*to_bf16)(const float *x, uint16_t *y, size_t n); /* to nearest even */
     /* silu, gelu, quick_gelu, relu, soft_clamp; y may be x. */

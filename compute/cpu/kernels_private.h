@@ -13,9 +13,12 @@
 #define KERNELS_ATTENTION KERNELS_NAME_OF(attention, KERNELS_ISA)
 #define KERNELS_ATTENTION_BF16 KERNELS_NAME_OF(attention_bf16, KERNELS_ISA)
 #define KERNELS_PRODUCT KERNELS_NAME_OF(product, KERNELS_ISA)
+#define KERNELS_PACK KERNELS_NAME_OF(pack, KERNELS_ISA)
 #define KERNELS_NAME KERNELS_TEXT_OF(KERNELS_ISA)
 
 void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch);
 void KERNELS_ATTENTION_BF16(const struct attention_tile *tile, float *scratch);
 void KERNELS_PRODUCT(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
-                     size_t count, const void *w, bool bf16, float *c, size_t ldc);
+                     size_t count, const float *w, float *c, size_t ldc);
+void KERNELS_PACK(enum dtype dtype, const void *w, size_t rows, size_t in, size_t taps,
+                  float *panel);

@@ -94,6 +94,72 @@ void memory_give(void *block, size_t bytes)
         munmap(block, rounded(bytes));
 }
 
+/* ---- pools ---- */
+
+#define CHUNK_BYTES ((size_t)32 << 20)
+
+struct chunk {
+    char *base;
+    size_t size, used,
+        live; /* used: up to where blocks were given; live: of these, not given back */
+};
+
+void memory_pool_init(struct memory_pool *pool)
+{
+    pool->chunks = g_ptr_array_new_with_free_func(g_free);
+}
+
+void memory_pool_finish(struct memory_pool *pool)
+{
+    g_warn_if_fail(pool->chunks->len == 0);
+    g_ptr_array_unref(pool->chunks);
+}
+
+static size_t pool_rounded(size_t bytes)
+{
+    return MAX((bytes + 63) / 64 * 64, 64);
+}
+
+void *memory_pool_take(struct memory_pool *pool, size_t bytes, const char *purpose, GError **error)
+{
+    size_t size = pool_rounded(bytes);
+    struct chunk *last = pool->chunks->len ? pool->chunks->pdata[pool->chunks->len - 1] : NULL;
+    if (size < bytes) {
+        memory_fail(bytes, purpose, error);
+        return NULL;
+    }
+    if (!last || size > last->size - last->used) {
+        size_t all = MAX(size, CHUNK_BYTES);
+        char *base = memory_take(all, purpose, error);
+        if (!base)
+            return NULL;
+        last = g_new(struct chunk, 1);
+        *last = (struct chunk){.base = base, .size = all};
+        g_ptr_array_add(pool->chunks, last);
+    }
+    char *block = last->base + last->used;
+    last->used += size;
+    last->live += size;
+    return block;
+}
+
+void memory_pool_give(struct memory_pool *pool, void *block, size_t bytes)
+{
+    const char *at = block;
+    for (guint i = 0; block && i < pool->chunks->len; i++) {
+        struct chunk *c = pool->chunks->pdata[i];
+        if (at < c->base || at >= c->base + c->size)
+            continue;
+        c->live -= pool_rounded(bytes);
+        if (c->live == 0) {
+            memory_give(c->base, c->size);
+            g_ptr_array_remove_index(pool->chunks, i);
+        }
+        return;
+    }
+    g_return_if_fail(!block);
+}
+
 static size_t address_space_used(void)
 {
     size_t pages = 0;

@@ -11,15 +11,14 @@
 static guint packed_hash(gconstpointer key)
 {
     const struct packed *p = (const struct packed *)key;
-    return g_direct_hash(p->weight) ^ p->revision * 31u ^ (guint)p->dtype * 7u ^
-           (guint)p->packing * 13u;
+    return g_direct_hash(p->weight) ^ p->revision * 31u ^ (guint)p->packing * 13u;
 }
 
 static gboolean packed_equal(gconstpointer x, gconstpointer y)
 {
     const struct packed *a = (const struct packed *)x, *b = (const struct packed *)y;
-    return a->weight == b->weight && a->revision == b->revision && a->dtype == b->dtype &&
-           a->packing == b->packing &&
+    return a->weight == b->weight && a->revision == b->revision &&
+           (a->dtype == b->dtype || a->packing == PACK_FILE) && a->packing == b->packing &&
            (a->packing != PACK_ONEDNN || dnn_layout_equal(a->layout, b->layout));
 }
 
@@ -30,7 +29,9 @@ GHashTable *cpu_packed_table(void)
 
 static void packed_free(struct cpu *cpu, struct packed *p)
 {
-    cpu_give(cpu, p->data, p->bytes);
+    if (p->data)
+        cpu_count_bytes(cpu, 0, p->bytes);
+    memory_pool_give(&cpu->pool, p->data, p->bytes);
     dnn_layout_free(p->layout);
     g_free(p);
 }
@@ -72,150 +73,68 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
     return ok;
 }
 
-/* ---- panels ---- */
+/* ---- as in the file ---- */
 
-#define TOGETHER_FLOATS ((size_t)1 << 18) /* 1 MB: stays in the second cache or near it */
+#define PIECE_BYTES ((size_t)512 << 10) /* read and searched for NaN while it is in a cache */
 
-struct panels {
-    struct cpu *cpu;
+struct filling {
     struct packed *packed;
     const int *cancel;
-    size_t panel, rows, taps, in; /* rows of the weight; elements of one: taps * in */
-    size_t half_rows, half_panels;
-    size_t together; /* panels that are read at once */
     GMutex lock;
     GError *error;
 };
 
-static struct panels panels_of(struct cpu *cpu, struct packed *p)
+static void fill_piece(void *data, size_t index, int thread)
 {
-    const struct weight *w = p->weight;
-    struct panels s = {.cpu = cpu, .packed = p, .panel = (size_t)cpu->kernels->panel};
-    s.rows = (size_t)w->dims[0];
-    s.in = (size_t)w->dims[1];
-    s.taps = w->rank == 4 ? (size_t)(w->dims[2] * w->dims[3]) : 1;
-    s.half_rows = p->packing == PACK_HALVES ? s.rows / 2 : s.rows;
-    s.half_panels = (s.half_rows + s.panel - 1) / s.panel;
-    s.together = CLAMP(TOGETHER_FLOATS / (s.panel * s.taps * s.in), 1, 8);
-    return s;
-}
-
-static size_t panels_count(const struct panels *s)
-{
-    size_t panels = s->half_panels * (s->packed->packing == PACK_HALVES ? 2 : 1);
-    size_t taps = s->packed->packing == PACK_PHASES ? 16 : s->taps;
-    return panels * taps * s->in * s->panel;
-}
-
-/* n rows of a panel from file order [n][in][taps] into [taps][in][panel], in blocks of `in` whose
- * lines stay in the first cache while all rows write to them. */
-static void transpose(const struct panels *s, size_t n, const float *plain, float *panel)
-{
-    enum { BLOCK = 16 };
-    for (size_t first = 0; first < s->in; first += BLOCK) {
-        size_t end = MIN(first + BLOCK, s->in);
-        for (size_t r = 0; r < n; r++)
-            for (size_t i = first; i < end; i++)
-                for (size_t t = 0; t < s->taps; t++)
-                    panel[(t * s->in + i) * s->panel + r] = plain[(r * s->in + i) * s->taps + t];
-    }
-}
-
-/* The 2x2 kernel that a 3x3 kernel is at one parity of the output: taps that see the same pixel add
- * up. `panel` is [9][in][panel], `phase` [4][in][panel]. */
-static void sum_phase(const struct panels *s, int py, int px, const float *panel, float *phase)
-{
-    size_t tap = s->in * s->panel;
-    memset(phase, 0, 4 * tap * sizeof *phase);
-    for (int ky = 0; ky < 3; ky++)
-        for (int kx = 0; kx < 3; kx++) {
-            int y = (ky + py + 1) / 2 - py, x = (kx + px + 1) / 2 - px;
-            float *to = phase + (size_t)(y * 2 + x) * tap;
-            s->cpu->kernels->add(to, panel + (size_t)(ky * 3 + kx) * tap, to, tap);
-        }
-}
-
-static void store_panel(const struct panels *s, const float *from, size_t first, size_t n)
-{
-    if (s->packed->dtype == DTYPE_BF16)
-        s->cpu->kernels->to_bf16(from, (uint16_t *)s->packed->data + first, n);
-    else
-        memcpy((float *)s->packed->data + first, from, n * sizeof *from);
-}
-
-/* One panel, from its rows in file order. */
-static void pack_panel(const struct panels *s, size_t index, size_t n, const float *plain,
-                       float *panel)
-{
-    size_t row = s->taps * s->in;
-    if (n < s->panel)
-        memset(panel, 0, s->panel * row * sizeof *panel);
-    transpose(s, n, plain, panel);
-    if (s->packed->packing != PACK_PHASES) {
-        store_panel(s, panel, index * s->panel * row, s->panel * row);
-        return;
-    }
-    size_t phase_row = 4 * s->in, panels = s->half_panels;
-    g_autofree float *phase = g_new(float, s->panel *phase_row);
-    for (int i = 0; i < 4; i++) {
-        sum_phase(s, i / 2, i % 2, panel, phase);
-        store_panel(s, phase, ((size_t)i * panels + index) * s->panel * phase_row,
-                    s->panel * phase_row);
-    }
-}
-
-/* Some panels of one half: rows that are read together, since an add-on (LoRA) reads its factors
- * for each run of them. */
-static void panel_chunk(void *data, size_t index, int thread)
-{
-    struct panels *s = (struct panels *)data;
+    struct filling *f = (struct filling *)data;
+    const struct weight *w = f->packed->weight;
+    enum dtype as = f->packed->dtype;
+    size_t piece = PIECE_BYTES / dtype_size(as), first = index * piece;
     (void)thread;
-    size_t chunks = (s->half_panels + s->together - 1) / s->together;
-    size_t half = index / chunks, first = index % chunks * s->together;
-    size_t count = MIN(s->together, s->half_panels - first), row = s->taps * s->in;
-    size_t start = first * s->panel, rows = MIN(count * s->panel, s->half_rows - start);
-    g_autofree float *plain = g_new(float, rows *row);
-    g_autofree float *panel = g_new(float, s->panel *row);
     GError *error = NULL;
-    if (step_cancelled(s->cancel, &error) ||
-        !s->packed->weight->read(s->packed->weight, DTYPE_F32, (half * s->half_rows + start) * row,
-                                 rows * row, plain, &error)) {
-        g_mutex_lock(&s->lock);
-        if (!s->error)
-            s->error = g_steal_pointer(&error);
-        g_mutex_unlock(&s->lock);
+    if (step_cancelled(f->cancel, &error) ||
+        !w->read(w, as, first, MIN(piece, weight_count(w) - first),
+                 (char *)f->packed->data + first * dtype_size(as), &error)) {
+        g_mutex_lock(&f->lock);
+        if (!f->error)
+            f->error = g_steal_pointer(&error);
+        g_mutex_unlock(&f->lock);
         g_clear_error(&error);
-        return;
     }
-    for (size_t k = 0; k < count; k++)
-        pack_panel(s, half * s->half_panels + first + k, MIN(s->panel, rows - k * s->panel),
-                   plain + k * s->panel * row, panel);
 }
 
-static bool read_panels(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
+static bool read_file(struct packed *p, const int *cancel, GError **error)
 {
-    struct panels s = panels_of(cpu, p);
-    s.cancel = cancel;
-    g_mutex_init(&s.lock);
-    parallel_for((s.half_panels + s.together - 1) / s.together *
-                     (p->packing == PACK_HALVES ? 2 : 1),
-                 cancel, panel_chunk, &s);
-    g_mutex_clear(&s.lock);
-    if (!s.error && step_cancelled(cancel, &s.error))
-        g_assert(s.error);
-    if (s.error)
-        g_propagate_error(error, s.error);
-    return s.error == NULL;
+    struct filling f = {.packed = p, .cancel = cancel};
+    size_t piece = PIECE_BYTES / dtype_size(p->dtype);
+    g_mutex_init(&f.lock);
+    parallel_for((weight_count(p->weight) + piece - 1) / piece, cancel, fill_piece, &f);
+    g_mutex_clear(&f.lock);
+    if (!f.error && step_cancelled(cancel, &f.error))
+        g_assert(f.error);
+    if (f.error)
+        g_propagate_error(error, f.error);
+    return f.error == NULL;
 }
 
-static size_t packed_count(struct cpu *cpu, struct packed *p)
+/*
+ * The number format a weight has in memory where products convert it: that of the file, which loses
+ * nothing, but BF16 of F32 when that is asked for. What an add-on changed is rounded to 11 bits
+ * where the file had at most as many.
+ */
+enum dtype cpu_weight_dtype(const struct cpu *cpu, const struct weight *w)
 {
-    if (p->packing == PACK_PLAIN)
-        return weight_count(p->weight);
-    if (p->packing == PACK_ONEDNN)
-        return dnn_layout_bytes(p->layout) / dtype_size(dnn_layout_dtype(p->layout));
-    struct panels s = panels_of(cpu, p);
-    return panels_count(&s);
+    bool large = w->dtype == DTYPE_F32 || w->dtype == DTYPE_F64;
+    if (large)
+        return cpu->base.precision;
+    return w->changed ? DTYPE_F16 : w->dtype;
+}
+
+static size_t packed_count(const struct packed *p)
+{
+    return p->packing == PACK_ONEDNN
+               ? dnn_layout_bytes(p->layout) / dtype_size(dnn_layout_dtype(p->layout))
+               : weight_count(p->weight);
 }
 
 static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
@@ -223,8 +142,8 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
     const struct weight *w = p->weight;
     if (p->packing == PACK_PLAIN)
         return read_weight(w, p->dtype, p->data, cancel, error);
-    if (p->packing != PACK_ONEDNN)
-        return read_panels(cpu, p, cancel, error);
+    if (p->packing == PACK_FILE)
+        return read_file(p, cancel, error);
     enum dtype type = dnn_layout_dtype(p->layout);
     size_t bytes = weight_count(w) * dtype_size(type);
     void *plain = cpu_take(cpu, bytes, "reading a weight", error);
@@ -237,50 +156,74 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
 
 /* The copy of the values that this weight had before an add-on changed them: its memory is ready to
  * be filled again, which is quicker than to have pages taken and cleared. */
-static struct packed *take_stale(struct cpu *cpu, struct packed *key)
+static struct packed *take_stale(struct cpu *cpu, const struct packed *key)
 {
-    size_t bytes = packed_count(cpu, key) * dtype_size(key->dtype);
+    size_t bytes = packed_count(key) * dtype_size(key->dtype);
     GHashTableIter iter;
     gpointer found;
     g_hash_table_iter_init(&iter, cpu->packed);
     while (g_hash_table_iter_next(&iter, &found, NULL)) {
         struct packed *p = (struct packed *)found;
         if (p->users || p->weight != key->weight || p->packing != key->packing ||
-            p->dtype != key->dtype || p->bytes != bytes ||
             (p->layout && !dnn_layout_equal(p->layout, key->layout)))
             continue;
         g_hash_table_iter_steal(&iter);
-        return p;
+        if (p->bytes == bytes)
+            return p;
+        packed_free(cpu, p);
     }
     return NULL;
 }
 
-static struct packed *pack(struct cpu *cpu, struct packed *key, const int *cancel, GError **error)
+static bool take_data(struct cpu *cpu, struct packed *p, GError **error)
 {
-    struct packed *p = take_stale(cpu, key);
-    if (p) {
-        p->revision = key->revision;
-        if (read_packed(cpu, p, cancel, error)) {
-            g_hash_table_add(cpu->packed, p);
-            return p;
-        }
-        packed_free(cpu, p);
-        return NULL;
+    const char *purpose = "the model's weights";
+    p->bytes = packed_count(p) * dtype_size(p->dtype);
+    if (cpu->limit && cpu->base.bytes_now + p->bytes > cpu->limit)
+        memory_fail(p->bytes, purpose, error);
+    else
+        p->data = memory_pool_take(&cpu->pool, p->bytes, purpose, error);
+    if (p->data)
+        cpu_count_bytes(cpu, p->bytes, 0);
+    return p->data != NULL;
+}
+
+static struct packed *pack_as(struct cpu *cpu, const struct packed *key, enum dtype dtype,
+                              const int *cancel, GError **error)
+{
+    struct packed wanted = *key;
+    wanted.dtype = dtype;
+    struct packed *p = take_stale(cpu, &wanted);
+    if (!p) {
+        p = g_new0(struct packed, 1);
+        p->weight = key->weight;
+        p->packing = key->packing;
+        p->layout = key->layout ? dnn_layout_copy(key->layout) : NULL;
     }
-    p = g_new0(struct packed, 1);
-    p->weight = key->weight;
     p->revision = key->revision;
-    p->dtype = key->dtype;
-    p->packing = key->packing;
-    p->layout = key->layout ? dnn_layout_copy(key->layout) : NULL;
-    p->bytes = packed_count(cpu, p) * dtype_size(p->dtype);
-    p->data = cpu_take(cpu, p->bytes, "the model's weights", error);
-    if (p->data && read_packed(cpu, p, cancel, error)) {
+    p->dtype = dtype;
+    if ((p->data || take_data(cpu, p, error)) && read_packed(cpu, p, cancel, error)) {
         g_hash_table_add(cpu->packed, p);
         return p;
     }
     packed_free(cpu, p);
     return NULL;
+}
+
+static struct packed *pack(struct cpu *cpu, const struct packed *key, const int *cancel,
+                           GError **error)
+{
+    GError *problem = NULL;
+    struct packed *p = pack_as(cpu, key, key->dtype, cancel, &problem);
+    /* What an add-on made too large for F16 is kept in F32. */
+    if (!p && key->packing == PACK_FILE && key->weight->changed && key->dtype == DTYPE_F16 &&
+        !step_cancelled(cancel, NULL)) {
+        g_clear_error(&problem);
+        p = pack_as(cpu, key, DTYPE_F32, cancel, &problem);
+    }
+    if (problem)
+        g_propagate_error(error, problem);
+    return p;
 }
 
 const struct packed *step_weight(struct step *step, const struct weight *weight,
@@ -319,4 +262,18 @@ void cpu_forget_weights(struct backend *backend, bool stale)
             packed_free(cpu, p);
         }
     }
+}
+
+size_t cpu_weight_bytes(const struct backend *backend, const struct plan *plan)
+{
+    const struct cpu *cpu = (const struct cpu *)backend;
+    size_t bytes = 0;
+    for (guint i = 0; i < plan->weights->len; i++) {
+        const struct weight *w = plan->weights->pdata[i];
+        enum dtype dtype = w->rank == 1  ? DTYPE_F32
+                           : cpu->direct ? cpu_weight_dtype(cpu, w)
+                                         : backend->precision;
+        bytes += weight_count(w) * dtype_size(dtype);
+    }
+    return bytes;
 }

@@ -7,6 +7,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/memory.h"
 #include "compute/cpu/onednn_compat.h"
 #include "compute/plan.h"
 
@@ -23,6 +24,7 @@ struct cpu {
     bool pairs;       /* attention multiplies BF16 */
     struct backend_class class; /* what fuses depends on direct */
     GHashTable *packed;         /* set of struct packed, by weight, revision and layout */
+    struct memory_pool pool;    /* theirs */
     GPtrArray *programs;
     /* Shared by all programs, as large as the largest needs; nothing in them outlives a step (the
      * scratch) or a run (the arena). */
@@ -33,15 +35,9 @@ struct cpu {
 
 /* How a weight lies in memory. */
 enum packing {
-    PACK_PLAIN,  /* in file order */
+    PACK_PLAIN,  /* in file order, one thread reads */
     PACK_ONEDNN, /* in `layout` */
-    /* For kernels.product: [panel][ky][kx][in][kernels.panel], rows beyond the last are 0. */
-    PACK_PANELS,
-    /* The same with the first and the second half of the rows (geglu) in panels of their own. */
-    PACK_HALVES,
-    /* A 3x3 kernel behind a nearest 2x upsampling as four 2x2 kernels on the small image, one for
-     * each parity of the output's row and column: [py][px] of what PACK_PANELS is. */
-    PACK_PHASES,
+    PACK_FILE,   /* in file order, as products convert it on use (panels.h) */
 };
 
 /* A weight in the form some step wants. Owned by the back end, counted by programs. */
@@ -98,8 +94,10 @@ void *step_scratch(const struct step *step);
 const struct packed *step_weight(struct step *step, const struct weight *weight,
                                  enum packing packing, const struct dnn_layout *layout,
                                  enum dtype dtype, const int *cancel, GError **error);
+enum dtype cpu_weight_dtype(const struct cpu *cpu, const struct weight *w);
 GHashTable *cpu_packed_table(void);
 void cpu_forget_weights(struct backend *backend, bool stale);
+size_t cpu_weight_bytes(const struct backend *backend, const struct plan *plan);
 /* memory_take() within the limit, counted; cpu_give() is its end. */
 void *cpu_take(struct cpu *cpu, size_t bytes, const char *purpose, GError **error);
 void cpu_give(struct cpu *cpu, void *block, size_t bytes);

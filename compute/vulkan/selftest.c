@@ -77,11 +77,16 @@ static double expected_value(const struct layer *l, int y, int x, int o)
 static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *seconds,
                       double *difference, GError **error)
 {
-    struct weight w = {
-        "self-test", DTYPE_F32,          4, {l->outputs, l->inputs, l->kernel, l->kernel}, 0,
-        read_values, GUINT_TO_POINTER(2)};
-    struct weight bias = {"self-test", DTYPE_F32,          1, {l->outputs}, 0,
-                          read_values, GUINT_TO_POINTER(3)};
+    struct weight w = {.name = "self-test",
+                       .rank = 4,
+                       .dims = {l->outputs, l->inputs, l->kernel, l->kernel},
+                       .read = read_values,
+                       .owner = GUINT_TO_POINTER(2)};
+    struct weight bias = {.name = "self-test",
+                          .rank = 1,
+                          .dims = {l->outputs},
+                          .read = read_values,
+                          .owner = GUINT_TO_POINTER(3)};
     struct tape *t = tape_create("self-test");
     struct tensor *x =
         tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){1, l->height, l->width, l->inputs});

@@ -31,8 +31,11 @@ static const struct weight *weight(unsigned seed, int rank, int64_t a, int64_t b
 {
     static struct weight weights[32];
     struct weight *w = &weights[seed];
-    *w = (struct weight){
-        "a weight", DTYPE_F32, rank, {a, b, c, c}, 0, read_values, GUINT_TO_POINTER(seed)};
+    *w = (struct weight){.name = "a weight",
+                         .rank = rank,
+                         .dims = {a, b, c, c},
+                         .read = read_values,
+                         .owner = GUINT_TO_POINTER(seed)};
     return w;
 }
 

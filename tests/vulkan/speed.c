@@ -72,8 +72,9 @@ static void conv(int b, int h, int w, int in, int out, int k)
     float *x = random_values(n * (size_t)in, 1, 1), *weights, *bias;
     weights = random_values((size_t)(out * in * k * k), 2, 1.0f / sqrtf((float)(in * k * k)));
     bias = random_values((size_t)out, 3, 1);
-    struct weight wt = {"w", DTYPE_F32, 4, {out, in, k, k}, 0, read_values, weights};
-    struct weight bt = {"b", DTYPE_F32, 1, {out}, 0, read_values, bias};
+    struct weight wt = {
+        .name = "w", .rank = 4, .dims = {out, in, k, k}, .read = read_values, .owner = weights};
+    struct weight bt = {.name = "b", .rank = 1, .dims = {out}, .read = read_values, .owner = bias};
     struct tape *t = tape_create("speed");
     struct tensor *xi = tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){b, h, w, in});
     tape_output(t, "y", op_conv2d(t, xi, &wt, &bt, (struct conv2d_params){.padding = -1}));

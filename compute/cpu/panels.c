@@ -1,0 +1,78 @@
+#include "compute/cpu/panels.h"
+
+#include "compute/cpu/parallel.h"
+
+#include <string.h>
+
+/* Bytes of a range, that all blocks of a product pass over before the next: a part of the
+ * last-level cache. */
+#define RANGE_BYTES ((size_t)4 << 20)
+
+void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
+                     enum panels_form form)
+{
+    *s = (struct panels){.kernels = cpu->kernels, .form = form};
+    s->panel = (size_t)cpu->kernels->panel;
+    s->in = (size_t)w->dims[1];
+    s->taps = w->rank == 4 ? (size_t)(w->dims[2] * w->dims[3]) : 1;
+    s->halves = form == PANELS_HALVES ? 2 : 1;
+    s->phases = form == PANELS_PHASES ? 4 : 1;
+    s->rows = (size_t)w->dims[0] / s->halves;
+    s->count = (s->rows + s->panel - 1) / s->panel;
+    s->depth = (form == PANELS_PHASES ? 4 : s->taps) * s->in;
+    size_t one = s->phases * s->halves * s->depth * s->panel * sizeof(float);
+    size_t most = CLAMP(RANGE_BYTES / one, 1, s->count);
+    /* Whole blocks of columns where that is possible, and ranges of the same size. */
+    size_t ranges = (s->count + most - 1) / most;
+    size_t unit = most >= 4 ? 4 : 1;
+    s->range = MIN(((s->count + ranges - 1) / ranges + unit - 1) / unit * unit, s->count);
+    s->range_bytes = s->range * one;
+    s->thread_floats = form == PANELS_PHASES ? s->taps * s->in * s->panel : 0;
+}
+
+/* The 2x2 kernel that a 3x3 kernel is at one parity of the output: taps that see the same pixel add
+ * up. `panel` is [9][in][panel], `phase` [4][in][panel]. */
+static void sum_phase(const struct panels *s, int py, int px, const float *panel, float *phase)
+{
+    size_t tap = s->in * s->panel;
+    memset(phase, 0, 4 * tap * sizeof *phase);
+    for (int ky = 0; ky < 3; ky++)
+        for (int kx = 0; kx < 3; kx++) {
+            int y = (ky + py + 1) / 2 - py, x = (kx + px + 1) / 2 - px;
+            float *to = phase + (size_t)(y * 2 + x) * tap;
+            s->kernels->add(to, panel + (size_t)(ky * 3 + kx) * tap, to, tap);
+        }
+}
+
+struct filling {
+    const struct panels *s;
+    const struct packed *weights;
+    size_t first, count;
+    float *to, *threads;
+};
+
+static void fill_one(void *data, size_t index, int thread)
+{
+    const struct filling *f = (const struct filling *)data;
+    const struct panels *s = f->s;
+    size_t half = index / f->count, panel = f->first + index % f->count;
+    size_t row = half * s->rows + panel * s->panel;
+    size_t rows = MIN(s->panel, s->rows - panel * s->panel), size = s->depth * s->panel;
+    const char *from =
+        (const char *)f->weights->data + row * s->in * s->taps * dtype_size(f->weights->dtype);
+    if (s->form != PANELS_PHASES) {
+        s->kernels->pack(f->weights->dtype, from, rows, s->in, s->taps, f->to + index * size);
+        return;
+    }
+    float *whole = f->threads + (size_t)thread * s->thread_floats;
+    s->kernels->pack(f->weights->dtype, from, rows, s->in, s->taps, whole);
+    for (size_t i = 0; i < s->phases; i++)
+        sum_phase(s, (int)i / 2, (int)i % 2, whole, f->to + (i * f->count + index) * size);
+}
+
+bool panels_fill(const struct panels *s, const struct packed *weights, size_t first, size_t count,
+                 float *to, float *threads, const int *cancel)
+{
+    struct filling f = {s, weights, first, count, to, threads};
+    return parallel_for(s->halves * count, cancel, fill_one, &f);
+}

@@ -1,0 +1,39 @@
+/*
+ * The weights of a product as kernels.product reads them. They stay in memory as their file has
+ * them; a range of output columns at a time is converted into a block that stays in a cache, just
+ * before it is used: once for each product, whatever the number of pixels.
+ */
+#pragma once
+
+#include "compute/cpu/private.h"
+
+enum panels_form {
+    PANELS_PLAIN, /* [panel][ky][kx][in][kernels.panel], rows beyond the last are 0 */
+    /* The same for the first and the second half of the rows (geglu). */
+    PANELS_HALVES,
+    /* A 3x3 kernel behind a nearest 2x upsampling as four 2x2 kernels on the small image, one for
+     * each parity of the output's row and column: [py][px] of what PANELS_PLAIN is. */
+    PANELS_PHASES,
+};
+
+struct panels {
+    const struct kernels *kernels;
+    enum panels_form form;
+    size_t halves, phases; /* 1, or 2 and 4 where the form has them */
+    size_t panel;          /* columns of one */
+    size_t rows, in, taps; /* of the weight; rows of one half */
+    size_t count;          /* panels of one half */
+    size_t depth;          /* rows of a panel: of one phase */
+    size_t range;          /* panels of each half that are converted at once, at most */
+    size_t range_bytes;    /* of them all, in F32 */
+    size_t thread_floats;  /* scratch of each thread */
+};
+
+void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
+                     enum panels_form form);
+/*
+ * Panels [first, first + count) of each half to [phase][half][count][depth][panel]. `threads` has
+ * room for all threads. False when cancelled.
+ */
+bool panels_fill(const struct panels *s, const struct packed *weights, size_t first, size_t count,
+                 float *to, float *threads, const int *cancel);
