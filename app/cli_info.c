@@ -9,6 +9,7 @@
 #include "engine/facts.h"
 #include "engine/library.h"
 #include "engine/metadata.h"
+#include "engine/settings.h"
 #include "weights/model.h"
 #include "weights/quote.h"
 #include "weights/safetensors.h"
@@ -82,18 +83,8 @@ static void print_model(const struct model_info *info, uint64_t budget)
 
     printf("%-28s %-22s %9s  %.10s%s%s%s%s%s\n", name, what, size,
            info->sha256 ? info->sha256 : "-", info->sha256 ? "  " : "           ", path,
-           needs && budget && needs > budget ? " (does not fit in memory)" : "",
-           problem ? ": " : "", problem ? problem : "");
-}
-
-/* What is free on the CPU; a GPU's is told by “figment devices”. */
-static uint64_t memory_budget(void)
-{
-    struct backend *backend = device_stand_in("cpu", NULL, NULL);
-    uint64_t budget = backend ? device_budget("cpu", backend) : 0;
-
-    backend_destroy(backend);
-    return budget;
+           needs && budget && needs > budget ? " (does not fit)" : "", problem ? ": " : "",
+           problem ? problem : "");
 }
 
 static void compute_hash(struct model_info *info)
@@ -105,8 +96,10 @@ static void compute_hash(struct model_info *info)
 int cli_models(int argc, char **argv)
 {
     bool json = false, hash = false;
-    char *folders[2] = {NULL};
+    char *folders[2] = {NULL}, *device = NULL;
     const struct cli_option options[] = {
+        CLI_OPTION_STRING("--device", "NAME", "what they must fit on (auto, cpu, vulkan:N)",
+                          &device),
         CLI_OPTION_STRING("--models", "FOLDER", "one more folder to look into", &folders[0]),
         CLI_OPTION_FLAG("--hash", "compute hashes that are not known yet (a few seconds each)",
                         &hash),
@@ -123,15 +116,19 @@ int cli_models(int argc, char **argv)
         NULL,
     };
     g_autoptr(GPtrArray) list = NULL;
+    GError *error = NULL;
     uint64_t budget;
     json_t *array;
     int status;
 
     if (!cli_parse(&command, argc, argv, &status))
         return status;
+    if (!settings_device(device, &error))
+        return cli_fail_error(error);
     list = library_list(folders);
-    budget = memory_budget();
+    budget = device_budget(device, NULL);
     g_free(folders[0]);
+    g_free(device);
     for (guint i = 0; hash && i < list->len; i++)
         compute_hash(list->pdata[i]);
     if (json) {

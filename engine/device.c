@@ -106,9 +106,22 @@ struct backend *device_open(const char *device, const char *precision, int threa
     return open_cpu(precision, threads, error);
 }
 
+/* Without opening anything: what "auto" will most likely be. */
+static bool is_cpu(const char *device)
+{
+    int best = -1;
+
+    if (device && strcmp(device, "auto") != 0)
+        return strcmp(device, "cpu") == 0;
+#ifdef FIGMENT_HAVE_VULKAN
+    g_autoptr(GArray) devices = gpus(&best);
+#endif
+    return best < 0;
+}
+
 struct backend *device_stand_in(const char *device, const char *precision, GError **error)
 {
-    bool cpu = !device || strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0;
+    bool cpu = is_cpu(device);
     bool f32 = g_strcmp0(precision, "f32") == 0 ||
                (cpu && !cpu_has_bf16() && g_strcmp0(precision, "bf16") != 0);
 
@@ -127,32 +140,36 @@ static uint64_t available_memory(void)
     return g_ascii_strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
 }
 
+/* What a GPU has for networks; 0 = not known. */
+static uint64_t gpu_memory(const char *device)
+{
+#ifdef FIGMENT_HAVE_VULKAN
+    int best;
+    g_autoptr(GArray) devices = gpus(&best);
+    guint i = device && g_str_has_prefix(device, "vulkan:")
+                  ? (guint)g_ascii_strtoull(device + 7, NULL, 10)
+                  : (guint)MAX(best, 0);
+
+    if (devices && i < devices->len) {
+        const struct vulkan_device_info *info =
+            &g_array_index(devices, struct vulkan_device_info, i);
+
+        /* A software device's heap is not enforced; a desktop needs some of a real one's. */
+        return info->kind == VULKAN_SOFTWARE ? 0 : info->memory / 10 * 9;
+    }
+#endif
+    (void)device;
+    return 0;
+}
+
 uint64_t device_budget(const char *device, const struct backend *backend)
 {
+    bool cpu = backend ? strcmp(backend->class->name, "cpu") == 0 : is_cpu(device);
     size_t limit = cpu_memory_limit();
 
-    if (strcmp(backend->class->name, "cpu") == 0)
-        return limit ? limit : available_memory() + backend->bytes_now;
-#ifdef FIGMENT_HAVE_VULKAN
-    {
-        int best;
-        g_autoptr(GArray) devices = gpus(&best);
-        guint i = device && g_str_has_prefix(device, "vulkan:")
-                      ? (guint)g_ascii_strtoull(device + 7, NULL, 10)
-                      : (guint)MAX(best, 0);
-
-        if (devices && i < devices->len) {
-            const struct vulkan_device_info *info =
-                &g_array_index(devices, struct vulkan_device_info, i);
-
-            /* A software device's heap is not enforced; a desktop needs some of a real one's. */
-            return info->kind == VULKAN_SOFTWARE ? 0 : info->memory / 10 * 9;
-        }
-    }
-#else
-    (void)device;
-#endif
-    return 0;
+    if (!cpu)
+        return gpu_memory(device);
+    return limit ? limit : available_memory() + (backend ? backend->bytes_now : 0);
 }
 
 bool device_was_lost(const GError *error)

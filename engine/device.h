@@ -14,7 +14,8 @@ struct backend *device_open(const char *device, const char *precision, int threa
  * computes in. */
 struct backend *device_stand_in(const char *device, const char *precision, GError **error);
 /* Bytes that networks may take on it, those that they hold already included; 0 = not known. On the
- * CPU: what is free, or cpu_memory_limit(). */
+ * CPU: what is free, or cpu_memory_limit(). `backend` NULL: of a device that is not opened, by its
+ * name (NULL is "auto"). */
 uint64_t device_budget(const char *device, const struct backend *backend);
 /* Too little memory for it; a smaller piece may fit. */
 bool device_out_of_memory(const GError *error);

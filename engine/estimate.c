@@ -162,7 +162,7 @@ bool estimate_request(char **folders, const struct request *request, struct esti
          (loaded = loaded_create(backend, info, &options, &problem));
     if (ok)
         estimate_loaded(loaded, backend, &settings, calls_of(&settings),
-                        device_budget(request->device, backend), estimate);
+                        device_budget(request->device, NULL), estimate);
     loaded_destroy(loaded);
     backend_destroy(backend);
     settings_finish(&settings);

@@ -60,6 +60,14 @@ static bool check_device(const char *device)
     return g_ascii_strtoull(device + 7, &end, 10) < 64 && !*end;
 }
 
+bool settings_device(const char *device, GError **error)
+{
+    if (!check_device(device))
+        return engine_input_error(
+            error, "There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N.", device);
+    return true;
+}
+
 static bool check(const struct request *r, GError **error)
 {
     if (!is_side(r->width) || !is_side(r->height))
@@ -87,10 +95,8 @@ static bool check(const struct request *r, GError **error)
                                   r->variation_strength);
     if (r->quality < 1 || r->quality > 100)
         return engine_input_error(error, "JPEG quality must be from 1 to 100, not %d.", r->quality);
-    if (!check_device(r->device))
-        return engine_input_error(
-            error, "There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N.",
-            r->device);
+    if (!settings_device(r->device, error))
+        return false;
     if (!is_one_of(r->precision, (const char *const[]){"auto", "f32", "f16", "bf16", NULL}))
         return engine_input_error(
             error, "There is no precision “%s”; it is one of auto, f32, f16 and bf16.",

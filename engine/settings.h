@@ -31,3 +31,6 @@ struct settings {
 bool settings_init(struct settings *s, const struct request *request, const struct model_info *info,
                    GError **error);
 void settings_finish(struct settings *s);
+
+/* Whether a device's name (NULL is "auto") is of the right form; else a sentence. */
+bool settings_device(const char *device, GError **error);

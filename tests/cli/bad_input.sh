@@ -28,6 +28,7 @@ expect 2 "--rng must be cpu or gpu, not “tpu”." $g --rng tpu
 expect 2 "--format must be png or jpeg, not “gif”." $g --format gif
 expect 2 "There is no sampler 'Eulr'; did you mean 'Euler'?" $g --sampler Eulr
 expect 2 "There is no device “npu”; devices are auto, cpu, vulkan and vulkan:N." $g --device npu
+expect 2 "There is no device “npu”; devices are auto, cpu, vulkan and vulkan:N." models --device npu
 expect 2 "There is no precision “f64”; it is one of auto, f32, f16 and bf16." $g --precision f64
 expect 3 "The CPU computes in bf16 or f32, not in f16." $g --device cpu --precision f16
 expect 2 "There is no model at “missing.safetensors”." generate --prompt x --model missing.safetensors

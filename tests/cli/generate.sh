@@ -72,6 +72,11 @@ expect 2 "A mask needs a picture that it belongs to (--init)." generate --model 
 check "low memory" tiny --low-memory --output lm.png >/dev/null
 check "the same picture" cmp -s b.png lm.png
 check "--verbose" bash -c "\"$figment\" generate --model \"$model\" --prompt x --steps 1 --size 64x64 --device cpu --threads 1 --verbose --output v.png 2>&1 >/dev/null | grep -q '^needs .* memory'"
+# Whether models fit the device that is asked for; a software device's memory says nothing.
+fits() { FIGMENT_CPU_MEMORY=$1 "$figment" models --device "$2" --json | grep -c "\"fits\": $3" | grep -qvx 0; }
+check "fits in the CPU's memory" fits 900000000000 cpu true
+check "does not fit" fits 1000 cpu false
+check "the CPU's memory is not a GPU's" bash -c "! FIGMENT_CPU_MEMORY=1000 \"$figment\" models --device vulkan:9 --json | grep -q fits"
 tiny --json --output e.png --sampler Euler --size 64x64 --steps 1000 >events 2>/dev/null
 check "bad input tells no JSON" test ! -s events
 tiny --dump d --output d.png >/dev/null
