@@ -280,16 +280,21 @@ void fig_batch_run(FigBridge *bridge, FigRequest *base, struct fig_batch_axes *a
     b->user = user;
     b->picture_handler = g_signal_connect_swapped(bridge, "picture", G_CALLBACK(picture_made), b);
     guint n_samplers = g_strv_length(b->axes.samplers);
+    g_autoptr(GPtrArray) requests = g_ptr_array_new_with_free_func(g_object_unref);
     for (guint r = 0; r < b->rows; r++)
         for (guint c = 0; c < b->columns; c++) {
-            g_autoptr(FigRequest) request = fig_record_copy(base);
+            FigRequest *request = fig_record_copy(base);
             g_object_set(request, "prompt", b->axes.prompts[r / b->axes.seeds->len], "seed",
                          g_array_index(b->axes.seeds, guint64, r % b->axes.seeds->len),
                          "random-seed", FALSE, "guidance",
                          g_array_index(b->axes.guidances, double, c / n_samplers), "sampler",
                          b->axes.samplers[c % n_samplers], "pictures", 1, NULL);
-            b->cells[r * b->columns + c].job = fig_bridge_submit(bridge, request);
+            g_ptr_array_add(requests, request);
         }
+    g_autofree guint *keys = g_new0(guint, requests->len);
+    fig_bridge_submit_all(bridge, requests, keys);
+    for (guint i = 0; i < requests->len; i++)
+        b->cells[i].job = keys[i];
     b->removed_handler =
         g_signal_connect_swapped(bridge, "notify::waiting", G_CALLBACK(queue_changed), b);
 }

@@ -1,7 +1,8 @@
-/* The bridge's look ahead: what a request will take, and which styles there are. */
+/* The bridge's look ahead: what a request will take, which styles and autoencoders there are. */
 #include "ui/bridge-private.h"
 
 #include "engine/estimate.h"
+#include "engine/parts.h"
 #include "engine/style_names.h"
 
 struct task {
@@ -65,4 +66,14 @@ GStrv fig_bridge_styles(FigBridge *self)
     for (guint i = 0; i < styles->len; i++)
         names[i] = g_strdup(((const struct style *)styles->pdata[i])->name);
     return names;
+}
+
+GStrv fig_bridge_vaes(FigBridge *self)
+{
+    g_auto(GStrv) folders = fig_bridge_model_folders(self);
+    g_autoptr(GPtrArray) paths = parts_vaes(folders);
+    GStrv copy = g_new0(char *, paths->len + 1);
+    for (guint i = 0; i < paths->len; i++)
+        copy[i] = g_strdup(paths->pdata[i]);
+    return copy;
 }

@@ -227,6 +227,21 @@ static void name_all(GPtrArray *sources, const struct fig_export *export)
     }
 }
 
+/* Where the list of settings goes; NULL when none is wanted. g_free(). */
+static char *list_path(const struct fig_export *export)
+{
+    const char *end = export->list == FIG_EXPORT_CSV ? "csv" : "json";
+    if (export->list == FIG_EXPORT_NO_LIST)
+        return NULL;
+    for (int n = 1;; n++) {
+        g_autofree char *name = n == 1 ? g_strconcat("settings.", end, NULL)
+                                       : g_strdup_printf("settings-%d.%s", n, end);
+        g_autofree char *path = g_build_filename(export->folder, name, NULL);
+        if (export->clash == FIG_EXPORT_REPLACE || !g_file_test(path, G_FILE_TEST_EXISTS))
+            return g_steal_pointer(&path);
+    }
+}
+
 static GPtrArray *sources_of(GListModel *pictures)
 {
     GPtrArray *sources = g_ptr_array_new_with_free_func(source_free);
@@ -259,7 +274,8 @@ int fig_bridge_export_clashes(FigBridge *self, GListModel *pictures,
     struct fig_export replace = *export;
     replace.clash = FIG_EXPORT_REPLACE;
     name_all(sources, &replace);
-    int clashes = 0;
+    g_autofree char *list = list_path(&replace);
+    int clashes = list && g_file_test(list, G_FILE_TEST_EXISTS) ? 1 : 0;
     for (guint i = 0; i < sources->len; i++) {
         const struct source *s = sources->pdata[i];
         g_autofree char *path = g_build_filename(export->folder, s->name, NULL);
@@ -335,7 +351,10 @@ static char *json(GPtrArray *sources)
                                   {"sampler", s->sampler},   {"parameters", s->parameters}};
         for (guint j = 0; j < G_N_ELEMENTS(texts); j++)
             json_object_set_new(object, texts[j][0], json_string(texts[j][1] ? texts[j][1] : ""));
-        json_object_set_new(object, "seed", json_integer((json_int_t)s->seed));
+        if (s->seed <= G_MAXINT64)
+            json_object_set_new(object, "seed", json_integer((json_int_t)s->seed));
+        else /* JSON's reader may keep 63 bits only */
+            json_object_set_new(object, "seed", json_sprintf("%" G_GUINT64_FORMAT, s->seed));
         json_object_set_new(object, "width", json_integer(s->width));
         json_object_set_new(object, "height", json_integer(s->height));
         json_array_append_new(list, object);
@@ -386,11 +405,10 @@ static void run(GTask *task, gpointer source, gpointer data, GCancellable *cance
             g_idle_add(tell, t);
         }
     }
-    if (w->export.list != FIG_EXPORT_NO_LIST && done == w->sources->len) {
-        bool comma = w->export.list == FIG_EXPORT_CSV;
-        g_autofree char *path =
-            g_build_filename(w->export.folder, comma ? "settings.csv" : "settings.json", NULL);
-        g_autofree char *text = comma ? csv(w->sources) : json(w->sources);
+    g_autofree char *path = list_path(&w->export);
+    if (path && done == w->sources->len) {
+        g_autofree char *text =
+            w->export.list == FIG_EXPORT_CSV ? csv(w->sources) : json(w->sources);
         if (!g_file_set_contents(path, text, -1, &error)) {
             g_task_return_error(task, error);
             return;

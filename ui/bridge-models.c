@@ -222,6 +222,8 @@ static void to_engine(FigRequest *from, struct request *to)
         .fixed_seed = !fig_record_bool(from, "random-seed"),
         .seed = fig_record_uint64(from, "seed"),
         .clip_skip = fig_record_int(from, "clip-skip"),
+        .vae = (char *)fig_record_text(from, "vae"),
+        .emphasis = (enum emphasis)fig_record_int(from, "emphasis"),
         .rng = (enum rng)fig_record_int(from, "rng"),
     };
     request_copy(to, &r);
@@ -235,7 +237,8 @@ static void from_engine(const struct request *from, FigRequest *to)
                  "steps", CLAMP(from->steps, 1, 150), "guidance", CLAMP(from->cfg, 1.0, 30.0),
                  "sampler", from->sampler ? from->sampler : "", "schedule",
                  from->schedule ? from->schedule : "", "random-seed", !from->fixed_seed, "seed",
-                 from->seed, "clip-skip", CLAMP(from->clip_skip, 1, 12), "rng", (int)from->rng,
+                 from->seed, "clip-skip", CLAMP(from->clip_skip, 1, 12), "vae",
+                 from->vae ? from->vae : "", "emphasis", (int)from->emphasis, "rng", (int)from->rng,
                  NULL);
 }
 
@@ -272,6 +275,28 @@ static void match_model(FigBridge *self, const struct metadata *metadata, FigReq
     model_info_free(info);
 }
 
+/* The same for a separate autoencoder: its file here, or the model's own. */
+static void match_vae(FigBridge *self, FigRequest *request, GPtrArray *notices)
+{
+    g_autofree char *name = g_path_get_basename(fig_record_text(request, "vae"));
+    g_auto(GStrv) vaes = fig_bridge_vaes(self);
+    const char *found = "";
+    if (!*fig_record_text(request, "vae"))
+        return;
+    for (char **vae = vaes; *vae && !*found; vae++) {
+        g_autofree char *base = g_path_get_basename(*vae);
+        if (g_ascii_strcasecmp(base, name) == 0)
+            found = *vae;
+    }
+    g_object_set(request, "vae", found, NULL);
+    if (notices && !*found && g_ascii_strcasecmp(name, "Automatic") != 0 &&
+        g_ascii_strcasecmp(name, "None") != 0)
+        g_ptr_array_add(notices,
+                        g_strdup_printf(_("The autoencoder “%s” is not there; the model's own is "
+                                          "used."),
+                                        name));
+}
+
 /* How a person reads a value of the request. g_free(). */
 static char *value_of(FigRequest *request, const char *field)
 {
@@ -284,10 +309,12 @@ static char *value_of(FigRequest *request, const char *field)
         return fig_record_bool(request, "random-seed")
                    ? g_strdup(_("random"))
                    : g_strdup_printf("%" G_GUINT64_FORMAT, fig_record_uint64(request, "seed"));
+    if (strcmp(field, "emphasis") == 0)
+        return g_strdup(metadata_emphasis((enum emphasis)fig_record_int(request, field)));
     if (strcmp(field, "steps") == 0 || strcmp(field, "clip-skip") == 0)
         return g_strdup_printf("%d", fig_record_int(request, field));
     const char *text = fig_record_text(request, field);
-    if (strcmp(field, "model") == 0 && *text)
+    if ((strcmp(field, "model") == 0 || strcmp(field, "vae") == 0) && *text)
         return g_path_get_basename(text);
     if (!*text && strcmp(field, "sampler") == 0) /* as the panel shows it */
         text = sched_sampler_name(SCHED_DPMPP_2M);
@@ -307,7 +334,8 @@ static void list_changes(FigRequest *before, FigRequest *after, GPtrArray *chang
         {"schedule", N_("Schedule"), false},   {"steps", N_("Steps"), false},
         {"guidance", N_("Guidance"), false},   {"width", N_("Size"), false},
         {"seed", N_("Seed"), false},           {"styles", N_("Style"), false},
-        {"clip-skip", N_("Clip skip"), false},
+        {"clip-skip", N_("Clip skip"), false}, {"vae", N_("Autoencoder"), false},
+        {"emphasis", N_("Emphasis"), false},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
         g_autofree char *old = value_of(before, table[i].field);
@@ -335,6 +363,7 @@ gboolean fig_bridge_read_settings(FigBridge *self, const char *path, FigRequest 
     *request = fig_record_copy(base);
     apply(metadata, *request, import->notices);
     match_model(self, metadata, base, *request, import->notices);
+    match_vae(self, *request, import->notices);
     list_changes(base, *request, import->changes, import->same);
     metadata_free(metadata);
     return TRUE;
@@ -354,5 +383,6 @@ void fig_bridge_parse_settings(FigBridge *self, const char *parameters, FigReque
     g_autoptr(FigRequest) base = fig_record_copy(request);
     apply(metadata, request, NULL);
     match_model(self, metadata, base, request, NULL);
+    match_vae(self, request, NULL);
     metadata_free(metadata);
 }

@@ -6,6 +6,54 @@
 #include "engine/journal.h"
 #include "ui/bridge.h"
 
+/* What is told of the running job. */
+struct progress {
+    FigPhase phase;
+    unsigned job;
+    int index, batch, step, steps;
+    double fraction, speed, seconds_left;
+};
+
+struct _FigBridge {
+    GObject parent_instance;
+
+    /* Owned */
+    FigSettings *settings;
+    struct engine *engine;
+    struct journal *journal;
+    struct history *history;
+    struct token_counter *tokens;
+    GListStore *queue; /* FigJob, the running one first */
+    GdkTexture *preview;
+    GHashTable *told;  /* notices of the running job: each is told once, not for every picture */
+    struct mail *mail; /* bridge.c */
+
+    unsigned running;  /* the engine's job, 0 = none */
+    guint running_key; /* the journal's */
+    bool stopping, paused;
+    struct progress progress;
+    guint recovered;
+    int finished; /* pictures since the queue was last empty */
+    gint64 began; /* monotonic */
+};
+
+/* ---- bridge.c for bridge-queue.c ---- */
+
+void bridge_save_journal(FigBridge *self);
+void bridge_notify_queue(FigBridge *self);
+void bridge_notify_progress(FigBridge *self);
+
+/* ---- bridge-queue.c for bridge.c ---- */
+
+/* Borrowed; NULL when there is none. position may be NULL. */
+FigJob *bridge_job_of_key(FigBridge *self, guint key, guint *position);
+guint bridge_waiting(FigBridge *self); /* jobs that do not run */
+void bridge_add_job(FigBridge *self, struct journal_job *entry);
+/* Starts the first that waits, unless one runs or the queue is paused. */
+void bridge_start_next(FigBridge *self);
+
+/* ---- all ---- */
+
 struct history *
 fig_bridge_open_history(FigBridge *self); /* borrowed; NULL when it cannot be opened */
 

@@ -12,13 +12,8 @@ struct mail {
     GMutex lock;
     bool pending; /* an idle is on its way */
     bool has_progress;
-    struct progress {
-        FigPhase phase;
-        unsigned job;
-        int index, batch, step, steps;
-        double fraction, speed, seconds_left;
-    } progress;             /* the latest wins */
-    struct picture preview; /* the latest wins */
+    struct progress progress; /* the latest wins */
+    struct picture preview;   /* the latest wins */
     unsigned preview_job;
     GQueue ends; /* struct end *, in order */
 };
@@ -32,29 +27,6 @@ struct end {
     struct picture picture;
     struct history_entry *entry;
     GError *error;
-};
-
-struct _FigBridge {
-    GObject parent_instance;
-
-    /* Owned */
-    FigSettings *settings;
-    struct engine *engine;
-    struct journal *journal;
-    struct history *history;
-    struct token_counter *tokens;
-    GListStore *queue; /* FigJob, the running one first */
-    GdkTexture *preview;
-    GHashTable *told; /* notices of the running job: each is told once, not for every picture */
-    struct mail *mail;
-
-    unsigned running;  /* the engine's job, 0 = none */
-    guint running_key; /* the journal's */
-    bool stopping, paused;
-    struct progress progress;
-    guint recovered;
-    int finished; /* pictures since the queue was last empty */
-    gint64 began; /* monotonic */
 };
 
 enum {
@@ -77,8 +49,6 @@ enum { SIGNAL_PICTURE, SIGNAL_NOTICE, SIGNAL_FAILED, SIGNAL_FINISHED, N_SIGNALS 
 static guint signals[N_SIGNALS];
 
 G_DEFINE_FINAL_TYPE(FigBridge, fig_bridge, G_TYPE_OBJECT)
-
-static void start_next(FigBridge *self);
 
 /* ---- the door: the engine's thread ---- */
 
@@ -179,18 +149,18 @@ static void on_event(const struct event *event, void *user)
 
 /* ---- the main loop ---- */
 
-static void notify_progress(FigBridge *self)
+void bridge_notify_progress(FigBridge *self)
 {
     for (int i = PROP_PHASE; i <= PROP_STATUS; i++)
         g_object_notify_by_pspec(G_OBJECT(self), props[i]);
 }
 
-static void notify_queue(FigBridge *self)
+void bridge_notify_queue(FigBridge *self)
 {
     g_object_notify_by_pspec(G_OBJECT(self), props[PROP_BUSY]);
     g_object_notify_by_pspec(G_OBJECT(self), props[PROP_TITLE]);
     g_object_notify_by_pspec(G_OBJECT(self), props[PROP_WAITING]);
-    notify_progress(self);
+    bridge_notify_progress(self);
 }
 
 static void set_preview(FigBridge *self, GdkTexture *texture)
@@ -199,27 +169,7 @@ static void set_preview(FigBridge *self, GdkTexture *texture)
         g_object_notify_by_pspec(G_OBJECT(self), props[PROP_PREVIEW]);
 }
 
-static FigJob *job_of_key(FigBridge *self, guint key, guint *position)
-{
-    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
-    for (guint i = 0; i < n; i++) {
-        g_autoptr(FigJob) job = g_list_model_get_item(G_LIST_MODEL(self->queue), i);
-        if (fig_job_key(job) == key) {
-            if (position)
-                *position = i;
-            return job; /* the list keeps it alive */
-        }
-    }
-    return NULL;
-}
-
-static guint waiting(FigBridge *self)
-{
-    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
-    return n - (self->running ? 1 : 0);
-}
-
-static void save_journal(FigBridge *self)
+void bridge_save_journal(FigBridge *self)
 {
     g_autoptr(GError) error = NULL;
     if (!journal_save(self->journal, &error))
@@ -277,13 +227,15 @@ static void picture_arrived(FigBridge *self, struct end *end)
     self->finished++;
     if (entry) {
         entry->done++;
-        FigJob *job = job_of_key(self, entry->key, NULL);
+        FigJob *job = bridge_job_of_key(self, entry->key, NULL);
         if (job)
             fig_job_update(job, FIG_JOB_RUNNING, entry->done, NULL);
-        save_journal(self);
+        bridge_save_journal(self);
     }
+    fig_picture_set_fresh(picture, end->picture.rgb);
     g_signal_emit(self, signals[SIGNAL_PICTURE], 0, picture);
-    bool more = waiting(self) || (entry && entry->done < entry->request.batch);
+    fig_picture_set_fresh(picture, NULL);
+    bool more = bridge_waiting(self) || (entry && entry->done < entry->request.batch);
     if (end->error && more)
         fig_bridge_set_paused(self, TRUE); /* what follows could not be saved either */
 }
@@ -311,7 +263,7 @@ static bool stays(FigBridge *self, struct end *end, struct journal_job *entry, F
 static void job_ended(FigBridge *self, struct end *end)
 {
     guint position = 0;
-    FigJob *job = job_of_key(self, self->running_key, &position);
+    FigJob *job = bridge_job_of_key(self, self->running_key, &position);
     guint key = self->running_key;
     g_autoptr(FigJob) keep = job ? g_object_ref(job) : NULL;
     struct journal_job *entry = journal_find(self->journal, key);
@@ -325,13 +277,13 @@ static void job_ended(FigBridge *self, struct end *end)
     self->running_key = 0;
     self->stopping = false;
     self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
-    save_journal(self);
+    bridge_save_journal(self);
     set_preview(self, NULL);
     if (failed)
         g_signal_emit(self, signals[SIGNAL_FAILED], 0, keep, end->error->message,
                       remedy_of(end->error));
-    start_next(self);
-    notify_queue(self);
+    bridge_start_next(self);
+    bridge_notify_queue(self);
     if (!self->running && self->finished) {
         double seconds = (double)(g_get_monotonic_time() - self->began) / 1e6;
         int finished = self->finished;
@@ -358,7 +310,7 @@ static gboolean deliver(gpointer data)
 
     if (has_progress && progress.job == self->running && self->running) {
         self->progress = progress;
-        notify_progress(self);
+        bridge_notify_progress(self);
     }
     if (preview.rgb && preview_job == self->running && !self->stopping) {
         g_autoptr(GdkTexture) texture =
@@ -381,185 +333,6 @@ static gboolean deliver(gpointer data)
         end_free(end);
     }
     return G_SOURCE_REMOVE;
-}
-
-/* ---- the queue ---- */
-
-void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to)
-{
-    FigSettings *s = self->settings;
-    const char *pattern = fig_record_text(s, "pattern");
-    int every = fig_record_int(s, "preview-every");
-    g_autofree char *folder = fig_bridge_pictures_folder(self);
-    const struct request r = {
-        .prompt = (char *)fig_record_text(from, "prompt"),
-        .negative = (char *)fig_record_text(from, "negative"),
-        .model = (char *)fig_record_text(from, "model"),
-        .width = fig_record_int(from, "width"),
-        .height = fig_record_int(from, "height"),
-        .steps = fig_record_int(from, "steps"),
-        .cfg = fig_record_double(from, "guidance"),
-        .sampler =
-            *fig_record_text(from, "sampler") ? (char *)fig_record_text(from, "sampler") : NULL,
-        .schedule =
-            *fig_record_text(from, "schedule") ? (char *)fig_record_text(from, "schedule") : NULL,
-        .fixed_seed = !fig_record_bool(from, "random-seed"),
-        .seed = fig_record_uint64(from, "seed"),
-        .batch = fig_record_int(from, "pictures"),
-        .clip_skip = fig_record_int(from, "clip-skip"),
-        .styles = (char *)fig_record_text(from, "styles"),
-        .emphasis = (enum emphasis)fig_record_int(s, "emphasis"),
-        .vae = (char *)fig_record_text(s, "vae"),
-        .low_memory = fig_record_bool(s, "low-memory"),
-        .rng = (enum rng)fig_record_int(from, "rng"),
-        .device = (char *)fig_record_text(s, "device"),
-        .precision = (char *)fig_record_text(s, "precision"),
-        .folder = folder,
-        .pattern = *pattern ? (char *)pattern : NULL,
-        .format = fig_record_bool(s, "jpeg") ? PICTURE_JPEG : PICTURE_PNG,
-        .quality = fig_record_int(s, "quality"),
-        .no_metadata = !fig_record_bool(s, "metadata"),
-        .preview_every = every > 0 ? every : -1,
-    };
-    request_copy(to, &r);
-}
-
-static void start_next(FigBridge *self)
-{
-    if (self->running || self->paused)
-        return;
-    for (unsigned i = 0; i < journal_count(self->journal); i++) {
-        struct journal_job *entry = journal_at(self->journal, i);
-        FigJob *job = job_of_key(self, entry->key, NULL);
-        if (entry->set_aside || !job || fig_job_state(job) != FIG_JOB_WAITING)
-            continue;
-        g_free(entry->request.folder); /* where pictures go now, not when it was asked for */
-        entry->request.folder = fig_bridge_pictures_folder(self);
-        struct request rest = entry->request; /* what is left of it; strings stay borrowed */
-        rest.seed += (uint64_t)entry->done;
-        rest.batch -= entry->done;
-        entry->running = true;
-        save_journal(self); /* before it runs: a crash must find it written down */
-        self->running_key = entry->key;
-        g_hash_table_remove_all(self->told);
-        self->progress = (struct progress){.phase = FIG_PHASE_LOADING, .seconds_left = -1};
-        if (!self->finished)
-            self->began = g_get_monotonic_time();
-        self->running = engine_submit(self->engine, &rest);
-        fig_job_update(job, FIG_JOB_RUNNING, entry->done, NULL);
-        return;
-    }
-}
-
-static void add_job(FigBridge *self, struct journal_job *entry)
-{
-    g_autoptr(FigJob) job = fig_job_new(entry->key, entry->request.prompt, entry->request.batch);
-    fig_job_update(job, entry->set_aside ? FIG_JOB_SET_ASIDE : FIG_JOB_WAITING, entry->done, NULL);
-    g_list_store_append(self->queue, job);
-}
-
-guint fig_bridge_submit(FigBridge *self, FigRequest *request)
-{
-    struct request r;
-    fig_bridge_fill_request(self, request, &r);
-    struct journal_job *entry = journal_add(self->journal, &r);
-    request_clear(&r);
-    add_job(self, entry);
-    if (self->running || self->paused)
-        save_journal(self);
-    guint key = entry->key; /* the job can be gone when start_next() returns */
-    start_next(self);
-    notify_queue(self);
-    return key;
-}
-
-void fig_bridge_stop(FigBridge *self)
-{
-    if (!self->running || self->stopping)
-        return;
-    self->stopping = true;
-    self->progress.phase = FIG_PHASE_STOPPING;
-    notify_progress(self);
-    engine_cancel(self->engine, self->running);
-}
-
-void fig_bridge_set_paused(FigBridge *self, gboolean paused)
-{
-    if (self->paused == paused)
-        return;
-    self->paused = paused;
-    g_object_notify_by_pspec(G_OBJECT(self), props[PROP_PAUSED]);
-    start_next(self);
-    notify_queue(self);
-}
-
-GListModel *fig_bridge_queue(FigBridge *self)
-{
-    return G_LIST_MODEL(self->queue);
-}
-
-void fig_bridge_remove(FigBridge *self, FigJob *job)
-{
-    guint position;
-    guint key = fig_job_key(job);
-    if (key == self->running_key) {
-        fig_bridge_stop(self);
-        return;
-    }
-    if (!job_of_key(self, key, &position))
-        return;
-    journal_remove(self->journal, key);
-    g_list_store_remove(self->queue, position);
-    save_journal(self);
-    notify_queue(self);
-}
-
-void fig_bridge_move(FigBridge *self, FigJob *job, int by)
-{
-    guint from;
-    if (!job_of_key(self, fig_job_key(job), &from) || fig_job_key(job) == self->running_key)
-        return;
-    int first = self->running ? 1 : 0;
-    int last = (int)g_list_model_get_n_items(G_LIST_MODEL(self->queue)) - 1;
-    int to = CLAMP((int)from + CLAMP(by, -1000000, 1000000), first, last);
-    if (to == (int)from)
-        return;
-    g_autoptr(FigJob) keep = g_object_ref(job);
-    g_list_store_remove(self->queue, from);
-    g_list_store_insert(self->queue, (guint)to, keep);
-    journal_move(self->journal, fig_job_key(job), (unsigned)to);
-    save_journal(self);
-}
-
-void fig_bridge_retry(FigBridge *self, FigJob *job)
-{
-    struct journal_job *entry = journal_find(self->journal, fig_job_key(job));
-    if (!entry || fig_job_key(job) == self->running_key)
-        return;
-    entry->set_aside = false;
-    entry->begun = 0;
-    fig_job_update(job, FIG_JOB_WAITING, entry->done, NULL);
-    save_journal(self);
-    start_next(self);
-    notify_queue(self);
-}
-
-void fig_bridge_clear(FigBridge *self)
-{
-    for (guint i = g_list_model_get_n_items(G_LIST_MODEL(self->queue)); i-- > 0;) {
-        g_autoptr(FigJob) job = g_list_model_get_item(G_LIST_MODEL(self->queue), i);
-        if (fig_job_key(job) == self->running_key)
-            continue;
-        journal_remove(self->journal, fig_job_key(job));
-        g_list_store_remove(self->queue, i);
-    }
-    save_journal(self);
-    notify_queue(self);
-}
-
-guint fig_bridge_recovered(FigBridge *self)
-{
-    return self->recovered;
 }
 
 /* ---- the object ---- */
@@ -602,7 +375,7 @@ static char *status(FigBridge *self)
     const struct progress *p = &self->progress;
     switch (p->phase) {
     case FIG_PHASE_IDLE:
-        return g_strdup(self->paused && waiting(self) ? _("The queue is paused") : "");
+        return g_strdup(self->paused && bridge_waiting(self) ? _("The queue is paused") : "");
     case FIG_PHASE_LOADING:
         return g_strdup(_("Loading the model…"));
     case FIG_PHASE_ENCODING:
@@ -663,7 +436,7 @@ static void fig_bridge_get_property(GObject *object, guint id, GValue *value, GP
         g_value_take_string(value, status(self));
         break;
     case PROP_TITLE:
-        job = job_of_key(self, self->running_key, NULL);
+        job = bridge_job_of_key(self, self->running_key, NULL);
         g_value_set_string(value, self->running && job ? fig_job_title(job) : "");
         break;
     case PROP_PREVIEW:
@@ -673,7 +446,7 @@ static void fig_bridge_get_property(GObject *object, guint id, GValue *value, GP
         g_value_set_boolean(value, self->paused);
         break;
     case PROP_WAITING:
-        g_value_set_uint(value, waiting(self));
+        g_value_set_uint(value, bridge_waiting(self));
         break;
     default:
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
@@ -783,8 +556,8 @@ FigBridge *fig_bridge_new(FigSettings *settings)
     }
     self->paused = journal_count(self->journal) > 0; /* never runs by itself after a restart */
     for (unsigned i = 0; i < journal_count(self->journal); i++)
-        add_job(self, journal_at(self->journal, i));
-    save_journal(self);
+        bridge_add_job(self, journal_at(self->journal, i));
+    bridge_save_journal(self);
 
     g_auto(GStrv) folders = fig_bridge_model_folders(self);
     struct engine_options options = {.folders = folders};

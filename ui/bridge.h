@@ -57,6 +57,8 @@ FigSettings *fig_bridge_settings(FigBridge *self); /* borrowed */
 /* Puts a copy of the request at the end of the queue; it starts at once when nothing runs. The
  * job's key. */
 guint fig_bridge_submit(FigBridge *self, FigRequest *request);
+/* The same for many FigRequests: written down once. keys: room for as many, or NULL. */
+void fig_bridge_submit_all(FigBridge *self, GPtrArray *requests, guint *keys);
 /* Ends the running job; what waits goes on, unless the queue is paused. */
 void fig_bridge_stop(FigBridge *self);
 void fig_bridge_set_paused(FigBridge *self, gboolean paused);
@@ -127,6 +129,7 @@ void fig_bridge_estimate_async(FigBridge *self, FigRequest *request, GCancellabl
 gboolean fig_bridge_estimate_finish(FigBridge *self, GAsyncResult *result,
                                     struct fig_estimate *estimate, GError **error);
 GStrv fig_bridge_styles(FigBridge *self); /* names; g_strfreev() */
+GStrv fig_bridge_vaes(FigBridge *self);   /* paths of separate autoencoders; g_strfreev() */
 
 /* ---- settings from pictures (bridge-models.c) ---- */
 
@@ -189,7 +192,7 @@ struct fig_export {
     FigExportClash clash;
 };
 
-/* How many of the files would have a name that is taken. */
+/* How many of the files would have a name that is taken; the list of settings counts. */
 int fig_bridge_export_clashes(FigBridge *self, GListModel *pictures,
                               const struct fig_export *export);
 /* On a worker thread. `progress` is called on the main loop. */

@@ -12,6 +12,7 @@ struct _FigCanvas {
 
     /* Owned */
     GdkPaintable *paintable, *compare;
+    GdkContentProvider *content;
 
     double zoom;         /* 0 = fit */
     double pan_x, pan_y; /* of the picture's centre from the widget's, in screen pixels */
@@ -189,6 +190,11 @@ void fig_canvas_zoom_by(FigCanvas *self, double factor)
     fig_canvas_set_zoom(self, current_scale(self) * factor);
 }
 
+void fig_canvas_set_content(FigCanvas *self, GdkContentProvider *content)
+{
+    g_set_object(&self->content, content);
+}
+
 void fig_canvas_set_description(FigCanvas *self, const char *text)
 {
     gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL, text, -1);
@@ -238,6 +244,12 @@ static void drag_updated(FigCanvas *self, double x, double y)
         limit_pan(self);
     }
     gtk_widget_queue_draw(GTK_WIDGET(self));
+}
+
+/* When it is larger than the widget, dragging moves it, and beside another one the divider. */
+static GdkContentProvider *drag_prepare(FigCanvas *self)
+{
+    return self->content && self->zoom <= 0 && !self->compare ? g_object_ref(self->content) : NULL;
 }
 
 static void pinch_begun(FigCanvas *self)
@@ -319,6 +331,9 @@ static void add_controllers(FigCanvas *self)
     g_signal_connect_swapped(drag, "drag-begin", G_CALLBACK(drag_begun), self);
     g_signal_connect_swapped(drag, "drag-update", G_CALLBACK(drag_updated), self);
     gtk_widget_add_controller(widget, GTK_EVENT_CONTROLLER(drag));
+    GtkDragSource *out = gtk_drag_source_new();
+    g_signal_connect_swapped(out, "prepare", G_CALLBACK(drag_prepare), self);
+    gtk_widget_add_controller(widget, GTK_EVENT_CONTROLLER(out));
     GtkGesture *pinch = gtk_gesture_zoom_new();
     g_signal_connect_swapped(pinch, "begin", G_CALLBACK(pinch_begun), self);
     g_signal_connect_swapped(pinch, "scale-changed", G_CALLBACK(pinched), self);
@@ -365,6 +380,7 @@ static void fig_canvas_dispose(GObject *object)
     FigCanvas *self = FIG_CANVAS(object);
     g_clear_object(&self->paintable);
     g_clear_object(&self->compare);
+    g_clear_object(&self->content);
     G_OBJECT_CLASS(fig_canvas_parent_class)->dispose(object);
 }
 

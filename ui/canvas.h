@@ -19,5 +19,7 @@ void fig_canvas_set_compare(FigCanvas *self, GdkPaintable *before);
 void fig_canvas_set_zoom(FigCanvas *self, double zoom);
 double fig_canvas_get_zoom(FigCanvas *self);
 void fig_canvas_zoom_by(FigCanvas *self, double factor);
+/* What dragging the picture out gives while it is shown whole; NULL = nothing. Kept. */
+void fig_canvas_set_content(FigCanvas *self, GdkContentProvider *content);
 /* What a screen reader says of it. */
 void fig_canvas_set_description(FigCanvas *self, const char *text);

@@ -127,6 +127,7 @@ static void export_clicked(FigExportDialog *self)
         .folder = self->folder,
         .pattern = (char *)gtk_editable_get_text(GTK_EDITABLE(self->pattern)),
         .format = adw_combo_row_get_selected(self->format),
+        .list = adw_combo_row_get_selected(self->list),
     };
     int clashes = fig_bridge_export_clashes(self->bridge, self->pictures, &export);
     if (!clashes) {

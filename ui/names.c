@@ -59,11 +59,7 @@ static void name(GtkWidget *widget)
         text = without_shortcut(tooltip);
     if (!text)
         return;
-    set_name(widget, text);
-    /* What has the focus is the button inside. */
-    GtkWidget *inside = gtk_widget_get_first_child(widget);
-    if (inside && GTK_IS_TOGGLE_BUTTON(inside))
-        set_name(inside, text);
+    set_name(widget, text); /* the button in a menu button is labelled by it */
 }
 
 void fig_names_set(GtkWidget *root)

@@ -14,7 +14,7 @@ struct _FigPanel {
     FigPrompt *prompt, *negative;
     GtkLabel *tokens, *hint, *estimate;
     GtkMenuButton *recent, *size;
-    AdwComboRow *model, *sampler, *schedule, *style;
+    AdwComboRow *model, *sampler, *schedule, *style, *vae, *emphasis;
     GtkScale *steps_scale, *guidance_scale;
     GtkSpinButton *steps, *guidance, *pictures, *clip_skip, *width, *height;
     GtkAdjustment *steps_adjustment, *guidance_adjustment;
@@ -28,7 +28,7 @@ struct _FigPanel {
     FigRequest *request;
     FigBridge *bridge;
     GPtrArray *models; /* struct fig_model */
-    GStrv styles;
+    GStrv styles, vaes;
     GCancellable *estimating; /* the last request for an estimate */
 
     guint estimate_soon; /* source: the settings come to rest first */
@@ -54,21 +54,49 @@ static void use_defaults(FigPanel *self, const struct fig_model *m)
                  "schedule", m->schedule ? m->schedule : "", NULL);
 }
 
-static void show_hint(FigPanel *self)
+static gboolean is_seed(const char *text)
+{
+    return !*text || g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT64, NULL, NULL);
+}
+
+static gboolean is_odd_size(const struct fig_model *m, int width, int height)
+{
+    double pixels = (double)width * height, own = m ? (double)m->width * m->height : 0;
+    return own > 0 && (pixels > 2.1 * own || pixels < 0.45 * own);
+}
+
+/* What is odd about the request, the worst first; NULL when nothing is. g_free(). */
+static char *hint_of(FigPanel *self)
 {
     const struct fig_model *m = selected_model(self);
-    int width = fig_record_int(self->request, "width");
-    int height = fig_record_int(self->request, "height");
-    g_autofree char *text = NULL;
+    int steps = fig_record_int(self->request, "steps");
+    double guidance = fig_record_double(self->request, "guidance");
     if (m && m->problem)
-        text = g_strdup(m->problem);
-    else if (m && m->width &&
-             ((double)width * height > 2.1 * m->width * m->height ||
-              (double)width * height < 0.45 * m->width * m->height))
-        text = g_strdup_printf(
-            _("This model was made for %d × %d; at other sizes things may repeat or fall "
-              "apart."),
+        return g_strdup(m->problem);
+    if (!is_seed(gtk_editable_get_text(GTK_EDITABLE(self->seed))))
+        return g_strdup(_("A seed is a whole number from 0 to 18446744073709551615."));
+    if (is_odd_size(m, fig_record_int(self->request, "width"),
+                    fig_record_int(self->request, "height")))
+        return g_strdup_printf(
+            _("This model was made for %d × %d; at other sizes things may repeat or fall apart."),
             m->width, m->height);
+    if (guidance > 15)
+        return g_strdup(_("Guidance above 15 burns the colours; 5 to 9 suits most models."));
+    if (guidance <= 1 && *fig_record_text(self->request, "negative"))
+        return g_strdup(_("At guidance 1 the negative prompt has no effect."));
+    if (steps < 8 && guidance > 2.5)
+        return g_strdup(_("With so few steps the picture stays blurred, unless the model was made "
+                          "for few steps."));
+    if (steps > 80)
+        return g_strdup(_("More than about 50 steps change little, and take their time."));
+    if (fig_record_int(self->request, "clip-skip") > 2)
+        return g_strdup(_("Models are made for clip skip 1 or 2."));
+    return NULL;
+}
+
+static void show_hint(FigPanel *self)
+{
+    g_autofree char *text = hint_of(self);
     gtk_label_set_label(self->hint, text ? text : "");
     gtk_widget_set_visible(GTK_WIDGET(self->hint), text != NULL);
 }
@@ -236,6 +264,35 @@ static void style_selected(FigPanel *self)
         g_object_set(self->request, "styles", i ? self->styles[i - 1] : "", NULL);
 }
 
+static void fill_vaes(FigPanel *self)
+{
+    g_clear_pointer(&self->vaes, g_strfreev);
+    self->vaes = fig_bridge_vaes(self->bridge);
+    const char *wanted = fig_record_text(self->request, "vae");
+    g_autoptr(GtkStringList) names = gtk_string_list_new(NULL);
+    gtk_string_list_append(names, _("Automatic"));
+    guint selected = 0;
+    for (guint i = 0; self->vaes[i]; i++) {
+        g_autofree char *name = g_path_get_basename(self->vaes[i]);
+        gtk_string_list_append(names, name);
+        if (strcmp(self->vaes[i], wanted) == 0)
+            selected = i + 1;
+    }
+    self->filling = TRUE;
+    adw_combo_row_set_model(self->vae, G_LIST_MODEL(names));
+    adw_combo_row_set_selected(self->vae, selected);
+    self->filling = FALSE;
+    if (!selected && *wanted) /* the file is gone */
+        g_object_set(self->request, "vae", "", NULL);
+}
+
+static void vae_selected(FigPanel *self)
+{
+    guint i = adw_combo_row_get_selected(self->vae);
+    if (!self->filling && i <= g_strv_length(self->vaes))
+        g_object_set(self->request, "vae", i ? self->vaes[i - 1] : "", NULL);
+}
+
 /* "about 40 s · 2.3 GB memory". */
 static char *estimate_line(const struct fig_estimate *e)
 {
@@ -334,6 +391,7 @@ static void seed_typed(FigPanel *self)
     } else {
         gtk_widget_add_css_class(GTK_WIDGET(self->seed), "error");
     }
+    show_hint(self);
 }
 
 static void show_tokens(FigPanel *self)
@@ -436,6 +494,7 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
     bind(self, "guidance", self->guidance_adjustment, "value");
     bind(self, "pictures", gtk_spin_button_get_adjustment(self->pictures), "value");
     bind(self, "clip-skip", gtk_spin_button_get_adjustment(self->clip_skip), "value");
+    bind(self, "emphasis", self->emphasis, "selected");
     bind(self, "random-seed", self->random_seed, "active");
     g_object_bind_property_full(request, "width", gtk_spin_button_get_adjustment(self->width),
                                 "value", G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL, NULL,
@@ -466,6 +525,12 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
         {"notify::prompt", G_CALLBACK(show_tokens)},
         {"notify::seed", G_CALLBACK(show_seed)},
         {"notify::model", G_CALLBACK(fig_panel_refresh_models)},
+        {"notify::vae", G_CALLBACK(fill_vaes)},
+        {"notify::steps", G_CALLBACK(show_hint)},
+        {"notify::guidance", G_CALLBACK(show_hint)},
+        {"notify::negative", G_CALLBACK(show_hint)},
+        {"notify::clip-skip", G_CALLBACK(show_hint)},
+        {"notify::vae", G_CALLBACK(estimate_again)},
         {"notify::model", G_CALLBACK(estimate_again)},
         {"notify::width", G_CALLBACK(estimate_again)},
         {"notify::height", G_CALLBACK(estimate_again)},
@@ -477,15 +542,20 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
     for (guint i = 0; i < G_N_ELEMENTS(shows); i++)
         g_signal_connect_object(request, shows[i].signal, shows[i].show, self, G_CONNECT_SWAPPED);
     FigSettings *settings = fig_bridge_settings(bridge);
-    const char *const matter[] = {"notify::device", "notify::precision", "notify::model-folders"};
+    const char *const matter[] = {"notify::device", "notify::precision", "notify::low-memory",
+                                  "notify::model-folders"};
     for (guint i = 0; i < G_N_ELEMENTS(matter); i++)
         g_signal_connect_object(settings, matter[i], G_CALLBACK(estimate_again), self,
                                 G_CONNECT_SWAPPED);
     g_signal_connect_object(settings, "notify::model-folders", G_CALLBACK(fill_styles), self,
                             G_CONNECT_SWAPPED);
+    g_signal_connect_object(settings, "notify::model-folders", G_CALLBACK(fill_vaes), self,
+                            G_CONNECT_SWAPPED);
     g_signal_connect_object(bridge, "notify::busy", G_CALLBACK(busy_changed), self,
                             G_CONNECT_SWAPPED);
     fill_styles(self);
+    fill_vaes(self);
+    g_signal_connect_swapped(self->vae, "notify::selected", G_CALLBACK(vae_selected), self);
     g_signal_connect_swapped(self->style, "notify::selected", G_CALLBACK(style_selected), self);
     show_sampler(self);
     show_size(self);
@@ -505,6 +575,7 @@ static void fig_panel_dispose(GObject *object)
     g_clear_object(&self->bridge);
     g_clear_pointer(&self->models, g_ptr_array_unref);
     g_clear_pointer(&self->styles, g_strfreev);
+    g_clear_pointer(&self->vaes, g_strfreev);
     G_OBJECT_CLASS(fig_panel_parent_class)->dispose(object);
 }
 
@@ -541,6 +612,8 @@ static void fig_panel_class_init(FigPanelClass *class)
     CHILD(seed);
     CHILD(random_seed);
     CHILD(style);
+    CHILD(vae);
+    CHILD(emphasis);
     CHILD(estimate);
 #undef CHILD
 }

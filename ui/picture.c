@@ -12,6 +12,7 @@ struct _FigPicture {
     /* Owned */
     struct fig_picture_facts facts;
     GdkPaintable *thumbnail;
+    GBytes *fresh; /* pixels, while it is being told that there is a new picture */
 
     gboolean thumbnail_wanted;
 };
@@ -32,6 +33,7 @@ static void fig_picture_finalize(GObject *object)
     g_free(self->facts.parameters);
     g_clear_pointer(&self->facts.rgb, g_bytes_unref);
     g_clear_object(&self->thumbnail);
+    g_clear_pointer(&self->fresh, g_bytes_unref);
     G_OBJECT_CLASS(fig_picture_parent_class)->finalize(object);
 }
 
@@ -117,8 +119,9 @@ char *fig_picture_describe(FigPicture *self)
 GdkTexture *fig_picture_load(FigPicture *self, GError **error)
 {
     const struct fig_picture_facts *f = &self->facts;
-    if (f->rgb)
-        return gdk_memory_texture_new(f->width, f->height, GDK_MEMORY_R8G8B8, f->rgb,
+    GBytes *rgb = f->rgb ? f->rgb : self->fresh;
+    if (rgb)
+        return gdk_memory_texture_new(f->width, f->height, GDK_MEMORY_R8G8B8, rgb,
                                       (gsize)f->width * 3);
     if (!f->path) {
         g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
@@ -126,6 +129,12 @@ GdkTexture *fig_picture_load(FigPicture *self, GError **error)
         return NULL;
     }
     return gdk_texture_new_from_filename(f->path, error);
+}
+
+void fig_picture_set_fresh(FigPicture *self, GBytes *rgb)
+{
+    g_clear_pointer(&self->fresh, g_bytes_unref);
+    self->fresh = rgb ? g_bytes_ref(rgb) : NULL;
 }
 
 GdkContentProvider *fig_picture_content(FigPicture *self)

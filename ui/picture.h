@@ -36,6 +36,8 @@ char *fig_picture_describe(FigPicture *self);
 /* The whole picture, loaded now (main thread; small files) or from memory. NULL when the file is
  * gone. */
 GdkTexture *fig_picture_load(FigPicture *self, GError **error);
+/* Pixels that are at hand anyway, so that the file need not be read; NULL = no more. */
+void fig_picture_set_fresh(FigPicture *self, GBytes *rgb);
 
 /* Its file, for dragging it out; NULL while it has none. */
 GdkContentProvider *fig_picture_content(FigPicture *self);

@@ -11,7 +11,7 @@ struct _FigPreferences {
     /* Template Widgets */
     AdwComboRow *device, *precision, *theme;
     GtkSpinButton *preview_every, *quality;
-    GtkSwitch *notify, *jpeg, *metadata;
+    GtkSwitch *notify, *jpeg, *metadata, *low_memory;
     AdwActionRow *speed_row, *folder_row, *quality_row, *models_row, *more_models_row, *rebuild_row;
     GtkButton *choose_folder, *add_models, *clear_models, *rebuild, *measure;
     GtkSpinner *measuring;
@@ -238,6 +238,7 @@ static void set_up(FigPreferences *self)
     } bindings[] = {
         {"preview-every", gtk_spin_button_get_adjustment(self->preview_every), "value"},
         {"quality", gtk_spin_button_get_adjustment(self->quality), "value"},
+        {"low-memory", self->low_memory, "active"},
         {"notify", self->notify, "active"},
         {"jpeg", self->jpeg, "active"},
         {"metadata", self->metadata, "active"},
@@ -294,6 +295,7 @@ static void fig_preferences_class_init(FigPreferencesClass *class)
     CHILD(theme);
     CHILD(preview_every);
     CHILD(quality);
+    CHILD(low_memory);
     CHILD(notify);
     CHILD(jpeg);
     CHILD(metadata);

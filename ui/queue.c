@@ -12,12 +12,15 @@ struct _FigQueue {
     GtkListBox *list;
     GtkToggleButton *pause;
     GtkButton *clear;
+    GtkLabel *more;
 
     /* Owned References */
     FigBridge *bridge;
 };
 
 G_DEFINE_FINAL_TYPE(FigQueue, fig_queue, GTK_TYPE_POPOVER)
+
+#define SHOWN 100 /* jobs: a row is made for each, and a batch run can have thousands */
 
 /* A button of a row; the job is the row's. */
 static GtkWidget *add_button(GtkWidget *row, const char *icon, const char *name, GCallback clicked,
@@ -100,10 +103,25 @@ static void clear_clicked(FigQueue *self)
     fig_bridge_clear(self->bridge);
 }
 
+static void show_more(FigQueue *self)
+{
+    guint n = g_list_model_get_n_items(fig_bridge_queue(self->bridge));
+    guint more = n > SHOWN ? n - SHOWN : 0;
+    g_autofree char *text =
+        g_strdup_printf(g_dngettext(NULL, "and %u more job", "and %u more jobs", more), more);
+    gtk_label_set_label(self->more, text);
+    gtk_widget_set_visible(GTK_WIDGET(self->more), more > 0);
+}
+
 void fig_queue_set_up(FigQueue *self, FigBridge *bridge)
 {
     self->bridge = g_object_ref(bridge);
-    gtk_list_box_bind_model(self->list, fig_bridge_queue(bridge), make_row, self, NULL);
+    g_autoptr(GtkSliceListModel) first =
+        gtk_slice_list_model_new(g_object_ref(fig_bridge_queue(bridge)), 0, SHOWN);
+    gtk_list_box_bind_model(self->list, G_LIST_MODEL(first), make_row, self, NULL);
+    g_signal_connect_object(bridge, "notify::waiting", G_CALLBACK(show_more), self,
+                            G_CONNECT_SWAPPED);
+    show_more(self);
     g_object_bind_property(bridge, "paused", self->pause, "active",
                            G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL);
     g_signal_connect_swapped(self->clear, "clicked", G_CALLBACK(clear_clicked), self);
@@ -127,6 +145,7 @@ static void fig_queue_class_init(FigQueueClass *class)
     gtk_widget_class_bind_template_child(widget_class, FigQueue, list);
     gtk_widget_class_bind_template_child(widget_class, FigQueue, pause);
     gtk_widget_class_bind_template_child(widget_class, FigQueue, clear);
+    gtk_widget_class_bind_template_child(widget_class, FigQueue, more);
 }
 
 static void fig_queue_init(FigQueue *self)

@@ -20,7 +20,9 @@ static const struct fig_field fields[] = {
     {"seed", G_TYPE_UINT64, NULL, 1, 0, 0},
     {"pictures", G_TYPE_INT, NULL, 1, 1, 100},
     {"clip-skip", G_TYPE_INT, NULL, 1, 1, 12},
-    {"styles", G_TYPE_STRING, "", 0, 0, 0}, /* names, one a line */
+    {"styles", G_TYPE_STRING, "", 0, 0, 0},  /* names, one a line */
+    {"vae", G_TYPE_STRING, "", 0, 0, 0},     /* path; "" = the model's own or the one beside it */
+    {"emphasis", G_TYPE_INT, NULL, 0, 0, 4}, /* enum emphasis */
     /* enum rng: whose noise; taken over from pictures, there is no control for it */
     {"rng", G_TYPE_INT, NULL, 0, 0, 1},
 };

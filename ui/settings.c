@@ -17,8 +17,6 @@ static const struct fig_field fields[] = {
     {"theme", G_TYPE_STRING, "system", 0, 0, 0}, /* system, light, dark */
     {"device", G_TYPE_STRING, "auto", 0, 0, 0},
     {"precision", G_TYPE_STRING, "auto", 0, 0, 0},
-    {"vae", G_TYPE_STRING, "", 0, 0, 0},     /* "" = the model's own or the one beside it */
-    {"emphasis", G_TYPE_INT, NULL, 0, 0, 4}, /* enum emphasis */
     {"low-memory", G_TYPE_BOOLEAN, NULL, FALSE, 0, 0},
     {"speeds", G_TYPE_STRING, "", 0, 0, 0}, /* of the devices, as they were measured */
     {"folder", G_TYPE_STRING, "", 0, 0, 0}, /* "" = Pictures/Figment */

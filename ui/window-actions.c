@@ -264,6 +264,7 @@ static void trash(GtkWidget *widget, const char *name, GVariant *parameter)
     g_clear_object(&self->shown);
     g_clear_object(&self->before);
     fig_canvas_set_paintable(self->canvas, NULL);
+    fig_canvas_set_content(self->canvas, NULL);
     fig_canvas_set_compare(self->canvas, NULL);
     fig_window_refresh_history(self);
     fig_window_update_actions(self);

@@ -120,6 +120,7 @@ static void show_preview(FigWindow *self)
     if (self->shown)
         g_set_object(&self->before, self->shown); /* Compare holds the next one against it */
     g_clear_object(&self->shown);
+    fig_canvas_set_content(self->canvas, NULL);
     int step, steps;
     g_object_get(self->bridge, "step", &step, "steps", &steps, NULL);
     g_autofree char *text = g_strdup_printf(_("Picture in the making, step %d of %d"), step, steps);
@@ -148,6 +149,8 @@ void fig_window_show_picture(FigWindow *self, FigPicture *picture)
         g_set_object(&self->before, self->shown);
     g_set_object(&self->shown, picture);
     fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(texture));
+    g_autoptr(GdkContentProvider) content = fig_picture_content(picture);
+    fig_canvas_set_content(self->canvas, content);
     apply_compare(self);
     g_autofree char *description = fig_picture_describe(picture);
     fig_canvas_set_description(self->canvas, description);

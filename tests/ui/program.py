@@ -278,18 +278,23 @@ def step_compare(s):
     s.wait_idle()
 
 
+def seen_message(s, text, cause):
+    """Messages go by themselves, on a crowded machine before anybody has looked: caused again then. How often it was."""
+    for attempt in range(1, 9):
+        cause()
+        try:
+            wait(lambda: next(s.window.each("label", text), None), text, patience=8)
+            return attempt
+        except robot.Failed:
+            check(attempt < 8, f"the message {text} was never seen")
+
+
 def step_notice(s):
     """What was asked for and is not there is said, and the picture is made."""
     n = len(s.files())
     s.set_number("Steps", 2)
     s.set_prompt("an apple <lora:nowhere:1>")
-    for attempt in range(1, 9):  # the message goes by itself: on a crowded machine before anybody has looked
-        s.generate()
-        try:
-            wait(lambda: next(s.window.each("label", ".*nowhere.*"), None), "the notice", patience=8)
-            break
-        except robot.Failed:
-            check(attempt < 8, "the notice was never seen")
+    attempt = seen_message(s, ".*nowhere.*", s.generate)
     s.desktop.shot("notice")
     wait(lambda: len(s.files()) == n + attempt, "the pictures")
     s.wait_idle()
@@ -317,8 +322,7 @@ def step_open(s):
     damaged = s.desktop.path("damaged.png")
     with open(damaged, "wb") as file:
         file.write(open(first, "rb").read()[:100])
-    subprocess.run([BINARY, damaged], stdin=subprocess.DEVNULL)
-    s.window.one("label", ".*damaged.*")
+    seen_message(s, ".*damaged.*", lambda: subprocess.run([BINARY, damaged], stdin=subprocess.DEVNULL))
     s.desktop.shot("error")
 
 
