@@ -1,5 +1,15 @@
-/* Models as folders: components, variants, shards, a cache's links, and what is refused with which
- * words. */
+/*
+ * Models as folders: components, variants, shards, a cache's links, and what is refused with which
+ * words. The rules for folders, and what tests them beside the functions below:
+ *   shard names of 1 to 200 plain characters, no leading dot   test_shards_refused
+ *   opened in the folder, links only to ordinary files          test_shards_refused, test_cache
+ *   JSON of at most 16 MiB and 64 levels, no key twice          tests/weights/config.c
+ *   vocabulary of at most 4 MiB, ids below the embedding's rows tests/clip/tokenizer.c
+ *   architecture, memory, numbers (ST13, ST14, ST15)            tests/weights/checkpoint.c (kinds),
+ *       tests/engine/loading.c (missing parts, memory), tests/weights/bind.c (NaN, too large)
+ *   pickles are refused with advice (ST02)                      test_refused
+ * Add-ons (L1 to L8): tests/weights/lora.c. Pictures (P1 to P7): tests/engine/read.c.
+ */
 #include "tests/check.h"
 #include "tests/weights/files.h"
 #include "weights/model.h"
@@ -173,6 +183,26 @@ static void test_shards_refused(void)
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         write_index(dir, index, cases[i].map);
         expect_refusal(dir, cases[i].sentence);
+    }
+    for (gsize length = 200; length <= 201; length++) { /* the longest name, and one more */
+        g_autofree char *name = g_strnfill(length, 'n');
+        g_autofree char *file = g_build_filename("unet", name, NULL),
+                        *map = g_strdup_printf("{\"a\":\"%s\"}", name);
+
+        write_tensor(dir, file, "a");
+        write_index(dir, index, map);
+        if (length == 200) {
+            expect_unet(dir, "a");
+        } else {
+            g_autoptr(GError) error = NULL;
+
+            CHECK(!model_open(dir, &error));
+            CHECK(error &&
+                      g_str_has_prefix(error->message,
+                                       "This model folder refers to a file outside itself (“nnn"),
+                  "%s", error ? error->message : "");
+        }
+        remove_file(dir, file);
     }
     g_autoptr(GString) many = g_string_new("{");
     for (int i = 0; i < 257; i++) {
