@@ -3,7 +3,7 @@
  * whatever is around them, and every allocation, submission and wait of a picture failing once
  * (tests/vulkan/layer.c).
  *
- *     test_vulkan_picture same | memory | submit | wait | heap
+ *     test_vulkan_picture same | memory | submit | wait | heap | limits
  */
 #include "tests/check.h"
 #include "tests/engine/run.h"
@@ -208,6 +208,22 @@ static void test_heap(void)
     CHECK(run.end == EVENT_DONE && run.steps == 4, "%s", run.message ? run.message : "");
 }
 
+/* Ranges of 16 MiB, a heap of 256 MiB, workgroups of 128: the same picture, to the bit. */
+static void test_limits(void)
+{
+    struct request r = request_of(1, 0);
+    run_request(engine, &run, &r);
+    CHECK(run.end == EVENT_DONE && run.pictures->len == 1, "%s", run.message ? run.message : "");
+    if (run.pictures->len != 1)
+        return;
+    g_autoptr(GBytes) expected = g_bytes_ref(run.pictures->pdata[0]);
+    engine_destroy(engine);
+    g_setenv("FIGMENT_VULKAN_LIMITS", "range=16777216,heap=268435456,invocations=128", TRUE);
+    engine = engine_create(NULL, run_event, &run);
+    run_request(engine, &run, &r);
+    check_picture(expected, "with small limits", 1);
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "same";
@@ -219,6 +235,8 @@ int main(int argc, char **argv)
         test_same();
     else if (g_str_equal(mode, "heap"))
         test_heap();
+    else if (g_str_equal(mode, "limits"))
+        test_limits();
     else if (!fault)
         CHECK(fault, "no layer: %s", dlerror());
     else if (g_str_equal(mode, "memory"))
