@@ -176,12 +176,13 @@ int cli_devices(int argc, char **argv)
         g_autofree char *memory = info->memory ? weights_size_text(info->memory) : g_strdup("");
 
         if (json)
-            json_array_append_new(
-                array, json_pack("{s:s, s:s, s:I, s:b}", "name", info->name, "label", info->label,
-                                 "memory", (json_int_t)info->memory, "automatic", info->automatic));
+            json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:I, s:b}", "name", info->name,
+                                                   "label", info->label, "details", info->details,
+                                                   "memory", (json_int_t)info->memory, "automatic",
+                                                   info->automatic));
         else
-            printf("%c %-10s %s%s%s\n", info->automatic ? '*' : ' ', info->name, info->label,
-                   *memory ? ", " : "", memory);
+            printf("%c %-10s %s%s%s%s%s\n", info->automatic ? '*' : ' ', info->name, info->label,
+                   *memory ? ", " : "", memory, *info->details ? ", " : "", info->details);
     }
     if (json)
         return print_json(array);

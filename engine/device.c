@@ -222,6 +222,7 @@ static void info_free(gpointer data)
 
     g_free(info->name);
     g_free(info->label);
+    g_free(info->details);
     g_free(info);
 }
 
@@ -238,11 +239,12 @@ static char *cpu_label(void)
                            cpu_has_bf16() ? "bf16" : "f32");
 }
 
-static void add(GPtrArray *list, char *name, char *label, uint64_t memory, bool automatic)
+static void add(GPtrArray *list, char *name, char *label, char *details, uint64_t memory,
+                bool automatic)
 {
     struct device_info *info = g_new0(struct device_info, 1);
 
-    *info = (struct device_info){name, label, memory, automatic};
+    *info = (struct device_info){name, label, details, memory, automatic};
     g_ptr_array_add(list, info);
 }
 
@@ -262,9 +264,11 @@ GPtrArray *engine_devices(void)
             g_strdup_printf(
                 "%s (%s%s%s)", info->name, vulkan_kind_name(info->kind),
                 info->usable ? "" : "; not usable: ", info->usable ? "" : info->problem),
+            g_strdup_printf("%s; %s", info->driver,
+                            *info->kernels ? info->kernels : "not tested yet"),
             info->memory, (int)i == best);
     }
 #endif
-    add(list, g_strdup("cpu"), cpu_label(), 0, best < 0);
+    add(list, g_strdup("cpu"), cpu_label(), g_strdup(""), 0, best < 0);
     return list;
 }

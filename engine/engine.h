@@ -110,6 +110,7 @@ void engine_unload(struct engine *engine);
 struct device_info {
     char *name;      /* "cpu", "vulkan:0" */
     char *label;     /* "AMD Ryzen 5 (bf16)", "Radeon RX 7600" */
+    char *details;   /* "radv, Mesa 25.0.7; f16: shared memory, 3.1 TFLOP/s", or "" */
     uint64_t memory; /* bytes, 0 = unknown */
     bool automatic;  /* what "auto" picks */
 };

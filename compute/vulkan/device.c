@@ -1,4 +1,4 @@
-#include "compute/vulkan/device.h"
+#include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
 #include <string.h>
@@ -299,6 +299,7 @@ GArray *vulkan_devices(GError **error)
     VkPhysicalDevice *list = sorted_devices(&d, &count);
     for (uint32_t i = 0; i < count; i++) {
         describe(&d, list[i]);
+        selftest_recall(&d, d.info.kernels, sizeof d.info.kernels);
         g_array_append_val(out, d.info);
     }
     g_free(list);

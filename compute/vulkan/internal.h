@@ -71,6 +71,9 @@ struct vulkan_program {
  * and writes a small file next to the pipeline cache. FIGMENT_VULKAN_PATH goes before. */
 bool selftest_choose(struct vulkan_backend *b, GError **error);
 
+/* What an earlier self-test wrote down of a described device, for people; "" = nothing. */
+void selftest_recall(const struct device *d, char *text, size_t size);
+
 /* pack.c */
 struct packed *pack_get(struct vulkan_backend *b, const struct weight *w, enum packing packing,
                         size_t count, GError **error);

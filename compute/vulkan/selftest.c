@@ -179,18 +179,24 @@ static GArray *candidates(const struct vulkan_backend *b)
     return list;
 }
 
-static void take(struct vulkan_backend *b, const struct choice *c, bool measured)
+static void describe(GString *text, const struct choice *c, bool measured)
 {
     static const char *const names[] = {"shared memory", "registers", "cooperative matrix"};
-    b->path = c->path;
-    b->shape = c->shape;
-    GString *text = g_string_new(names[c->path]);
+    g_string_append(text, names[c->path]);
     if (c->path == PATH_MATRIX)
         g_string_append_printf(text, " %ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
-    if (measured) {
-        b->rate = c->rate;
+    if (measured)
         g_string_append_printf(text, ", %.3g TFLOP/s", c->rate * 1e-12);
-    }
+}
+
+static void take(struct vulkan_backend *b, const struct choice *c, bool measured)
+{
+    GString *text = g_string_new(NULL);
+    b->path = c->path;
+    b->shape = c->shape;
+    if (measured)
+        b->rate = c->rate;
+    describe(text, c, measured);
     g_free(b->description);
     b->description = g_string_free(text, false);
 }
@@ -200,13 +206,10 @@ static char *file_of(const struct vulkan_backend *b)
     return pipelines_cache_path(b->d, ".kernels");
 }
 
-static bool load(const struct vulkan_backend *b, struct choice *c)
+/* What is written down, whether or not it can be used now. */
+static bool read_choice(GKeyFile *file, const char *group, struct choice *c)
 {
-    g_autofree char *path = file_of(b);
-    g_autoptr(GKeyFile) file = g_key_file_new();
-    const char *group = dtype_name(b->base.precision);
-    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL) ||
-        g_key_file_get_integer(file, group, "version", NULL) != KERNELS_VERSION)
+    if (g_key_file_get_integer(file, group, "version", NULL) != KERNELS_VERSION)
         return false;
     int p = g_key_file_get_integer(file, group, "path", NULL);
     c->path = p >= 0 && p <= PATH_MATRIX ? (enum path)p : PATH_SHARED;
@@ -214,7 +217,33 @@ static bool load(const struct vulkan_backend *b, struct choice *c)
     c->shape.n = (uint32_t)g_key_file_get_integer(file, group, "n", NULL);
     c->shape.k = (uint32_t)g_key_file_get_integer(file, group, "k", NULL);
     c->rate = g_key_file_get_double(file, group, "rate", NULL);
-    if (!(c->rate > 1e8) || (c->path == PATH_REGISTER && !can_register(b)))
+    return c->rate > 1e8;
+}
+
+void selftest_recall(const struct device *d, char *text, size_t size)
+{
+    g_autofree char *path = pipelines_cache_path(d, ".kernels");
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GString) found = g_string_new(NULL);
+    static const enum dtype precisions[] = {DTYPE_F16, DTYPE_F32};
+    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(precisions); i++) {
+        struct choice c;
+        if (!read_choice(file, dtype_name(precisions[i]), &c))
+            continue;
+        g_string_append_printf(found, "%s%s: ", found->len ? "; " : "", dtype_name(precisions[i]));
+        describe(found, &c, true);
+    }
+    g_strlcpy(text, found->str, size);
+}
+
+static bool load(const struct vulkan_backend *b, struct choice *c)
+{
+    g_autofree char *path = file_of(b);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL) ||
+        !read_choice(file, dtype_name(b->base.precision), c) ||
+        (c->path == PATH_REGISTER && !can_register(b)))
         return false;
     bool listed = c->path != PATH_MATRIX;
     for (int i = 0; i < b->d->matrix_count; i++)
