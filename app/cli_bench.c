@@ -198,6 +198,8 @@ int cli_bench(int argc, char **argv)
         CLI_OPTION_INT("--threads", "N", "of the CPU; default: all", &bench.threads, 1, 1024),
         CLI_OPTION_STRING("--only", "TEXT", "rows whose name holds this", &only),
         CLI_OPTION_INT("--repeats", "N", "runs of each; the median counts", &bench.repeats, 1, 64),
+        CLI_OPTION_FLAG("--large", "also what takes a GPU: SDXL, 1024 x 1024, single layers",
+                        &bench.large),
         CLI_OPTION_FLAG("--json", "one row a line as JSON", &out.json),
     };
     const struct cli_command command = {

@@ -47,6 +47,25 @@ static double rate(struct tape *t, struct tensor *x, struct tensor *y, struct ba
     return ok ? best : 0;
 }
 
+double bench_layer(struct backend *backend, const struct bench_layer *l, double *flops,
+                   const int *cancel, GError **error)
+{
+    int kernel = MAX(l->kernel, 1);
+    struct weight w = {.name = "layer",
+                       .rank = l->kernel ? 4 : 2,
+                       .dims = {l->outputs, l->inputs, kernel, kernel},
+                       .read = read_values};
+    struct tape *t = tape_create("bench");
+    int64_t dims[] = {l->batch, l->height, l->width, l->inputs};
+    struct tensor *x = tape_input(t, "x", DTYPE_F32, 4, dims);
+    struct tensor *y = l->kernel ? op_conv2d(t, x, &w, NULL, (struct conv2d_params){.padding = -1})
+                                 : op_linear(t, x, &w, NULL);
+    *flops = tape_flops(t);
+    double gflops = rate(t, x, y, backend, cancel, error);
+    backend_forget_weights(backend);
+    return gflops > 0 ? *flops / gflops / 1e9 : 0;
+}
+
 bool bench_backend(struct backend *backend, struct bench_rates *rates, const int *cancel,
                    GError **error)
 {

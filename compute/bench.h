@@ -16,6 +16,15 @@ struct bench_rates {
 bool bench_backend(struct backend *backend, struct bench_rates *rates, const int *cancel,
                    GError **error);
 
+/* One layer with parameters of any values. A kernel of 0 is a linear layer of height * width rows.
+ */
+struct bench_layer {
+    int batch, height, width, inputs, outputs, kernel;
+};
+/* Seconds of the best run; 0 with an error on failure. */
+double bench_layer(struct backend *backend, const struct bench_layer *layer, double *flops,
+                   const int *cancel, GError **error);
+
 /* oneDNN's own peak by plain primitives, without tapes, in the layouts it likes best. */
 struct bench_onednn {
     char library[48];     /* "oneDNN 2.6.3" */

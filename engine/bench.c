@@ -15,6 +15,7 @@
 #define ENOUGH_SECONDS 10.0
 #define RUNS_MAX 64
 #define KIND_RUNS 3
+#define SDXL_POOLED 1280
 
 struct bench {
     const struct bench_options *options;
@@ -137,12 +138,21 @@ static bool bench_kinds(struct bench *b, struct unet_run *run, GError **error)
     return true;
 }
 
+static struct conditioning *random_text(const struct unet_config *config, guint32 seed)
+{
+    int pooled = config->added_channels ? SDXL_POOLED : 0;
+
+    return conditioning_new(77, config->text_channels,
+                            random_values((size_t)77 * config->text_channels, seed), pooled,
+                            pooled ? random_values((size_t)pooled, seed) : NULL);
+}
+
 static bool bench_unet_size(struct bench *b, const struct unet *unet, const char *shape, int side,
                             double cfg, GError **error)
 {
     g_autofree char *name =
         g_strdup_printf("%s U-Net %d x %d, batch %d", shape, side, side, cfg == 1 ? 1 : 2);
-    int cells = side / 8, width = unet->config.text_channels;
+    int cells = side / 8;
     struct sched_row row = {.t = 500};
     struct sched_plan plan = {.n_rows = 1, .rows = &row};
     struct unet_run run = {.cancel = b->options->cancel};
@@ -154,10 +164,8 @@ static bool bench_unet_size(struct bench *b, const struct unet *unet, const char
     run.denoiser = denoiser_create(b->backend, unet);
     run.guidance = (struct guidance){.cfg = cfg, .n = 1};
     run.guidance.texts[0].weight = 1;
-    run.guidance.texts[0].text =
-        conditioning_new(77, width, random_values((size_t)77 * width, 1), 0, NULL);
-    run.guidance.uncond =
-        conditioning_new(77, width, random_values((size_t)77 * width, 2), 0, NULL);
+    run.guidance.texts[0].text = random_text(&unet->config, 1);
+    run.guidance.uncond = random_text(&unet->config, 2);
     run.input = random_values((size_t)cells * cells * unet->config.in_channels, 3);
     run.output = g_new(float, (size_t)cells *cells * unet->config.in_channels);
     denoiser_begin(run.denoiser, cells, cells, &plan, NULL);
@@ -233,7 +241,8 @@ static bool bench_vae(struct bench *b, struct model *model, const char *shape, G
     bool ok = vae_init(&vae, model->weights[MODEL_VAE], model->config[MODEL_VAE], error);
 
     ok = ok && bench_vae_size(b, &vae, shape, 256, error) &&
-         bench_vae_size(b, &vae, shape, 512, error);
+         bench_vae_size(b, &vae, shape, 512, error) &&
+         (!b->options->large || bench_vae_size(b, &vae, shape, 1024, error));
     vae_finish(&vae);
     backend_forget_weights(b->backend);
     return ok;
@@ -314,6 +323,59 @@ static bool bench_peak(struct bench *b, GError **error)
     return true;
 }
 
+/* ---- what only a GPU does in seconds ---- */
+
+/* The layers that SD 1.5 spends most in at 512 x 512 with guidance, and its decoder; a product that
+ * is as large as any. The smallest shows that all of this runs, on any device. */
+static bool bench_layers(struct bench *b, GError **error)
+{
+    static const struct bench_layer layers[] = {
+        {1, 64, 64, 4096, 4096, 0}, {2, 64, 64, 320, 320, 3},   {2, 64, 64, 640, 320, 3},
+        {2, 64, 64, 960, 320, 3},   {2, 32, 32, 640, 640, 3},   {2, 32, 32, 1280, 640, 3},
+        {2, 32, 32, 1920, 640, 3},  {2, 16, 16, 1280, 1280, 3}, {2, 16, 16, 2560, 1280, 3},
+        {2, 32, 32, 1280, 1280, 3}, {1, 512, 512, 128, 128, 3}, {1, 256, 256, 256, 256, 3},
+        {1, 128, 128, 512, 512, 3}, {1, 8, 8, 32, 32, 3},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(layers); i++) {
+        const struct bench_layer *l = &layers[i];
+        g_autofree char *name =
+            l->kernel
+                ? g_strdup_printf("layer: conv %dx%d, %d x %d, %d to %d, batch %d", l->kernel,
+                                  l->kernel, l->height, l->width, l->inputs, l->outputs, l->batch)
+                : g_strdup_printf("layer: linear %d x %d x %d", l->batch * l->height * l->width,
+                                  l->inputs, l->outputs);
+        double flops, seconds;
+
+        if (!wanted(b, name))
+            continue;
+        if ((seconds = bench_layer(b->backend, l, &flops, b->options->cancel, error)) <= 0)
+            return false;
+        b->fn(
+            &(struct bench_row){.name = name, .seconds = seconds, .flops = flops, .peak = b->peak},
+            b->user);
+    }
+    return true;
+}
+
+static bool bench_sdxl(struct bench *b, GError **error)
+{
+    struct unet unet = {0};
+    struct model *model;
+    bool ok;
+
+    if (!wanted(b, "SDXL U-Net 1024 x 1024, batch 2"))
+        return true;
+    if (!(model = random_model_create("sdxl", 1, error)))
+        return false;
+    ok = unet_init(&unet, model->weights[MODEL_UNET], model->config[MODEL_UNET], error) &&
+         bench_unet_size(b, &unet, "SDXL", 1024, 7, error);
+    unet_finish(&unet);
+    backend_forget_weights(b->backend);
+    model_close(model);
+    return ok;
+}
+
 /* ---- all of it ---- */
 
 bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user, GError **error)
@@ -327,7 +389,8 @@ bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user,
     ok = b.backend && bench_peak(&b, &problem) &&
          (model = random_model_create("sd15", 1, &problem)) &&
          bench_text(&b, model, "SD 1.5", &problem) && bench_unet(&b, model, "SD 1.5", &problem) &&
-         bench_vae(&b, model, "SD 1.5", &problem);
+         bench_vae(&b, model, "SD 1.5", &problem) &&
+         (!options->large || (bench_layers(&b, &problem) && bench_sdxl(&b, &problem)));
     model_close(model);
     backend_destroy(b.backend);
     if (problem)

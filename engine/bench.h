@@ -10,6 +10,7 @@ struct bench_options {
     const char *device, *precision; /* as in a request */
     int threads;
     const char *only; /* rows whose name holds this text; NULL = all */
+    bool large;       /* also what only a GPU does in seconds: SDXL, 1024 x 1024, single layers */
     int repeats;      /* 0 = until 3 runs or 10 seconds are over, at least 2 */
     const int *cancel;
 };
