@@ -59,7 +59,11 @@ static void name(GtkWidget *widget)
         text = without_shortcut(tooltip);
     if (!text)
         return;
-    set_name(widget, text); /* the button in a menu button is labelled by it */
+    set_name(widget, text);
+    /* What has the focus is the button inside; that of a menu button is labelled by it. */
+    GtkWidget *inside = gtk_widget_get_first_child(widget);
+    if (GTK_IS_DROP_DOWN(widget) && inside)
+        set_name(inside, text);
 }
 
 void fig_names_set(GtkWidget *root)
