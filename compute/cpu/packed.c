@@ -75,25 +75,37 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
 
 /* ---- as in the file ---- */
 
-#define PIECE_BYTES ((size_t)512 << 10) /* read and searched for NaN while it is in a cache */
+/* Read and searched for NaN while it is in a cache. */
+#define PIECE_BYTES ((size_t)512 << 10)
+/* Elements of what an add-on changes, which reads its factors for each piece. */
+#define CHANGED_COUNT ((size_t)1 << 20)
 
 struct filling {
     struct packed *packed;
+    size_t piece; /* elements: whole rows of what is changed */
     const int *cancel;
     GMutex lock;
     GError *error;
 };
+
+static size_t piece_of(const struct packed *p)
+{
+    size_t count = weight_count(p->weight), row = count / MAX((size_t)p->weight->dims[0], 1);
+    if (!p->weight->changed)
+        return PIECE_BYTES / dtype_size(p->dtype);
+    return MAX(CHANGED_COUNT / MAX(row, 1), 1) * MAX(row, 1);
+}
 
 static void fill_piece(void *data, size_t index, int thread)
 {
     struct filling *f = (struct filling *)data;
     const struct weight *w = f->packed->weight;
     enum dtype as = f->packed->dtype;
-    size_t piece = PIECE_BYTES / dtype_size(as), first = index * piece;
+    size_t first = index * f->piece;
     (void)thread;
     GError *error = NULL;
     if (step_cancelled(f->cancel, &error) ||
-        !w->read(w, as, first, MIN(piece, weight_count(w) - first),
+        !w->read(w, as, first, MIN(f->piece, weight_count(w) - first),
                  (char *)f->packed->data + first * dtype_size(as), &error)) {
         g_mutex_lock(&f->lock);
         if (!f->error)
@@ -105,10 +117,9 @@ static void fill_piece(void *data, size_t index, int thread)
 
 static bool read_file(struct packed *p, const int *cancel, GError **error)
 {
-    struct filling f = {.packed = p, .cancel = cancel};
-    size_t piece = PIECE_BYTES / dtype_size(p->dtype);
+    struct filling f = {.packed = p, .cancel = cancel, .piece = piece_of(p)};
     g_mutex_init(&f.lock);
-    parallel_for((weight_count(p->weight) + piece - 1) / piece, cancel, fill_piece, &f);
+    parallel_for((weight_count(p->weight) + f.piece - 1) / f.piece, cancel, fill_piece, &f);
     g_mutex_clear(&f.lock);
     if (!f.error && step_cancelled(cancel, &f.error))
         g_assert(f.error);

@@ -7,6 +7,7 @@
 #include "compute/op.h"
 #include "compute/tape.h"
 #include "tests/check.h"
+#include "weights/convert.h"
 
 #include <gio/gio.h>
 #include <sys/resource.h>
@@ -132,6 +133,132 @@ static void test_failures(void)
     backend_destroy(backend);
 }
 
+/* ---- formats of files ---- */
+
+/* A weight of a file: bytes in its format, until an add-on adds a number to all. */
+struct stored {
+    enum dtype dtype;
+    const void *bytes;
+    float added;
+    size_t as[DTYPE_F8_E5M2 + 1]; /* elements read in each format */
+};
+
+static bool read_stored(const struct weight *weight, enum dtype as, size_t first, size_t count,
+                        void *dst, GError **error)
+{
+    struct stored *s = (struct stored *)weight->owner;
+    const char *from = (const char *)s->bytes + first * dtype_size(s->dtype);
+    __atomic_fetch_add(&s->as[as], count, __ATOMIC_RELAXED);
+    if (!weight->changed)
+        return convert_elements(s->dtype, from, as, dst, count);
+    g_autofree float *values = g_new(float, count + 1);
+    convert_elements(s->dtype, from, DTYPE_F32, values, count);
+    for (size_t i = 0; i < count; i++)
+        values[i] += s->added;
+    if (convert_elements(DTYPE_F32, values, as, dst, count))
+        return true;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "too large for %s", dtype_name(as));
+    return false;
+}
+
+enum { OUT = 37, IN = 19, KERNEL = 9 }; /* the last panel is not full, nor the last of 8 in a row */
+
+/* A 3x3 convolution of one pixel in the middle: every element of the weight, by its place. */
+static float *run_stored(struct backend *backend, const struct weight *w)
+{
+    struct tape *t = tape_create("stored");
+    struct tensor *x = tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){IN, 3, 3, IN});
+    tape_output(t, "out", op_conv2d(t, x, w, NULL, (struct conv2d_params){.padding = 1}));
+    GError *error = NULL;
+    bool ok = tape_finish(t, backend, NULL, &error);
+    CHECK(ok, "%s", error ? error->message : "");
+    g_clear_error(&error);
+    float *y = g_new0(float, IN *KERNEL *OUT), *pixels = g_new0(float, IN *KERNEL *IN);
+    for (size_t i = 0; i < IN; i++)
+        pixels[(i * KERNEL + 4) * IN + i] = 1;
+    tape_write(t, "x", pixels);
+    CHECK(!ok || tape_run(t, NULL, NULL), "run");
+    if (ok)
+        tape_read(t, "out", y);
+    tape_destroy(t);
+    g_free(pixels);
+    return y;
+}
+
+/* Exactly: one product with 1, the rest with 0. */
+static void check_stored(const float *y, const struct stored *s, bool rounded)
+{
+    size_t wrong = 0;
+    for (size_t o = 0; o < OUT; o++)
+        for (size_t i = 0; i < IN; i++)
+            for (size_t k = 0; k < KERNEL; k++) {
+                float x;
+                uint16_t half;
+                convert_elements(s->dtype,
+                                 (const char *)s->bytes +
+                                     ((o * IN + i) * KERNEL + k) * dtype_size(s->dtype),
+                                 DTYPE_F32, &x, 1);
+                x += s->added;
+                half = convert_f32_to_f16(x);
+                if (rounded)
+                    x = convert_f16_to_f32(half);
+                wrong += y[(i * KERNEL + (KERNEL - 1 - k)) * OUT + o] != x;
+            }
+    CHECK(!wrong, "%s: %zu elements", dtype_name(s->dtype), wrong);
+}
+
+static void test_formats(void)
+{
+    static const enum dtype formats[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F8_E4M3,
+                                         DTYPE_F8_E5M2};
+    g_autofree uint8_t *bytes = g_malloc0(OUT * IN * KERNEL * 4);
+    for (size_t f = 0; f < G_N_ELEMENTS(formats); f++) {
+        struct stored s = {.dtype = formats[f], .bytes = bytes};
+        size_t size = dtype_size(s.dtype), count = OUT * IN * KERNEL, most = 0;
+        for (size_t i = 0; i < count * size; i++) /* all exponents below 1, all signs, subnormals */
+            bytes[i] = (uint8_t)(i % size == size - 1 ? (i / size * 37) & 0xbb : i * 101);
+        struct weight w = {.name = "w",
+                           .dtype = s.dtype,
+                           .rank = 4,
+                           .dims = {OUT, IN, 3, 3},
+                           .read = read_stored,
+                           .owner = &s};
+        struct backend *backend = open_cpu(2);
+        size_t before = backend->bytes_now;
+        float *first = run_stored(backend, &w);
+        size_t kept = backend->bytes_now - before;
+        check_stored(first, &s, false);
+        for (size_t k = 0; k < G_N_ELEMENTS(s.as); k++)
+            most += s.as[k];
+        CHECK(s.as[s.dtype] == most, "%s is not read as it is", dtype_name(s.dtype));
+        CHECK(kept == count * size, "%s: %zu bytes for %zu elements", dtype_name(s.dtype), kept,
+              count);
+
+        /* An add-on: more digits than an F8 has; then what F16 cannot hold; then none. */
+        static const float added[] = {0.37f, 1e6f};
+        for (size_t k = 0; k < G_N_ELEMENTS(added); k++) {
+            s.added = added[k];
+            w.revision++;
+            w.changed = true;
+            float *changed = run_stored(backend, &w);
+            check_stored(changed, &s, s.dtype != DTYPE_F32 && k == 0);
+            g_free(changed);
+        }
+        s.added = 0;
+        w.revision++;
+        w.changed = false;
+        float *again = run_stored(backend, &w);
+        CHECK(memcmp(first, again, (size_t)IN * KERNEL * OUT * sizeof *first) == 0,
+              "%s: other bits without the add-on", dtype_name(s.dtype));
+        CHECK(backend->bytes_now - before == kept, "%s: %zu bytes stay", dtype_name(s.dtype),
+              backend->bytes_now - before - kept);
+        g_free(first);
+        g_free(again);
+        backend_forget_weights(backend);
+        backend_destroy(backend);
+    }
+}
+
 static gpointer cancel_soon(gpointer data)
 {
     g_usleep(20000);
@@ -255,6 +382,7 @@ int main(void)
 {
     test_sharing();
     test_failures();
+    test_formats();
     test_cancel();
     test_kept_values();
     test_threads();
