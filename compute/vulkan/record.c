@@ -374,11 +374,12 @@ static bool send(struct commands *c, struct flight *f, guint *next, GError **err
 /* Seconds that the device worked at a piece that is over; negative = it does not tell. */
 static double device_seconds(const struct commands *c, guint piece)
 {
-    uint64_t ticks[2], mask = UINT64_MAX >> (64 - c->d->timestamp_bits);
+    uint64_t ticks[2];
     if (!c->times ||
         c->d->vk.GetQueryPoolResults(c->d->handle, c->times, 2 * piece, 2, sizeof ticks, ticks,
                                      sizeof ticks[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
         return -1;
+    uint64_t mask = UINT64_MAX >> (64 - c->d->timestamp_bits);
     return (double)((ticks[1] - ticks[0]) & mask) * c->d->timestamp_ns * 1e-9;
 }
 
