@@ -1,7 +1,7 @@
 """Averaged or last weights? After a short run the average lags behind. Both predict held-out pictures; the better
-one is written to runs/unet/final.pt, which export.py takes.
+one is written to runs/unet256/final.pt, which export.py takes.
 
-    python choose.py [--run runs/unet] [--vae runs/vae/last.pt]
+    python choose.py [--run runs/unet256] [--vae runs/vae256/last.pt]
 """
 import argparse
 import json
@@ -21,11 +21,12 @@ import vae as vae_module
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--run", default=str(unet_module.RUN))
-    p.add_argument("--vae", default=str(vae_module.RUN / "last.pt"))
+    p.add_argument("--run", default=str(unet_module.FINAL))
+    p.add_argument("--vae", default=str(vae_module.FINAL / "last.pt"))
+    p.add_argument("--size", type=int, default=model.SIZE)
     a = p.parse_args()
     torch.set_num_threads(1)
-    d = data.Drawings((128, 64), mmap=True)
+    d = data.Drawings((256, 128, 64), mmap=True)
     vae = unet_module.load_vae(a.vae, "cpu")
     run = pathlib.Path(a.run)
     last = torch.load(run / "last.pt", map_location="cpu")
@@ -45,7 +46,7 @@ def main():
     result = {}
     raw = {"unet." + k: v for k, v in last["unet"].items()} | {"text." + k: v for k, v in last["text"].items()}
     with torch.no_grad():
-        x0 = torch.cat([vae.encode(vae_module.to_tensor(np.stack([d.compose(*s) for s in specs[k:k + 10]]), "cpu")).latent_dist.mean
+        x0 = torch.cat([vae.encode(vae_module.to_tensor(np.stack([d.compose(*s, size=a.size) for s in specs[k:k + 10]]), "cpu")).latent_dist.mean
                         for k in range(0, 60, 10)]) * scale
         noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(5))
         for name, w in (("ema", last["ema"]), ("raw", raw)):

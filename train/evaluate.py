@@ -19,6 +19,7 @@ from PIL import Image
 import captions
 import data
 import judge
+import model
 import vae as vae_module
 
 
@@ -60,17 +61,18 @@ def draw(pipe, todo, out, steps, guidance, batch=8):
             im.save(out / f"{p['seed']:03d}.png")
 
 
-def draw_with_figment(program, model, todo, out, steps, guidance, threads):
+def draw_with_figment(program, folder, todo, out, steps, guidance, threads):
     for p in todo:
         path = out / f"{p['seed']:03d}.png"
         if not path.exists():
-            subprocess.run([program, "generate", "--quiet", "--model", model, "--prompt", p["prompt"], "--seed", str(p["seed"]), "--rng", "cpu",
-                            "--sampler", "DDIM", "--steps", str(steps), "--cfg", str(guidance), "--size", "128x128", "--device", "cpu",
+            subprocess.run([program, "generate", "--quiet", "--model", folder, "--prompt", p["prompt"], "--seed", str(p["seed"]), "--rng", "cpu",
+                            "--sampler", "DDIM", "--steps", str(steps), "--cfg", str(guidance), "--size", f"{model.SIZE}x{model.SIZE}", "--device", "cpu",
                             "--precision", "f32", "--threads", str(threads), "--output", path], check=True, stdout=subprocess.DEVNULL)
 
 
 def nearest(d, pictures, backgrounds):
     """For each picture the highest correlation with any drawing on the same background, at 32 x 32 pixels."""
+    n = pictures.shape[1] // 32
     s = d.sprites[64].astype(np.float32).reshape(-1, 32, 2, 32, 2, 4).mean((2, 4))
     out = []
     for b in range(len(data.BG_NAMES)):
@@ -78,7 +80,7 @@ def nearest(d, pictures, backgrounds):
         if not rows:
             continue
         t = (s[..., :3] + (1 - s[..., 3:] / 255) * data.BG_RGB[b]).reshape(len(s), -1)
-        x = pictures[rows].astype(np.float32).reshape(len(rows), 32, 4, 32, 4, 3).mean((2, 4)).reshape(len(rows), -1)
+        x = pictures[rows].astype(np.float32).reshape(len(rows), 32, n, 32, n, 3).mean((2, 4)).reshape(len(rows), -1)
         t, x = t - data.BG_RGB[b].mean(), x - data.BG_RGB[b].mean()
         c = (x @ t.T) / (np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(t, axis=1)[None] + 1e-6)
         out += [(k, float(v.max()), int(v.argmax())) for k, v in zip(rows, c)]
@@ -135,10 +137,10 @@ def main():
         report[kind] = {k: (v if isinstance(v, int) else round(float(v), 4)) for k, v in r.items()}
     rows = [k for k, q in enumerate(todo) if q["kind"] == "two"]
     if rows:
-        sides = []
+        sides, q = [], model.SIZE // 4
         with torch.no_grad():
-            for side, x in ((0, 0), (1, 64)):
-                t = j(judge.to_input(pictures[rows][:, 32:96, x:x + 64]))[0][:, common].topk(5).indices.numpy()
+            for side, x in ((0, 0), (1, 2 * q)):
+                t = j(judge.to_input(pictures[rows][:, q:3 * q, x:x + 2 * q]))[0][:, common].topk(5).indices.numpy()
                 want = np.array([d.names.index(todo[k]["things"][side]) for k in rows])
                 sides.append((common[t] == want[:, None]).any(1))
         report["two"] = {"pictures": len(rows), "both_top5_of_300": round(float((sides[0] & sides[1]).mean()), 4),

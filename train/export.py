@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 import captions
 import data
 import model
+import unet as unet_module
 import vae as vae_module
 
 SCHEDULER = {
@@ -46,9 +47,9 @@ def half(state):
 
 def preview(pool_file, n=192):
     """[5, 3]: four latents and a constant to a colour in -1 to 1, the best linear map over n training pictures."""
-    s, d = torch.load(pool_file), data.Drawings((128, 64), mmap=True)
+    s, d = torch.load(pool_file), data.Drawings((256, 128, 64), mmap=True)
     rows = np.random.default_rng(3).choice(len(s["specs"]), n, replace=False)
-    x = torch.tensor(np.stack([d.compose(*s["specs"][r]) for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.tensor(np.stack([d.compose(*s["specs"][r], size=model.SIZE) for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
     colours = F.avg_pool2d(x, 8).permute(0, 2, 3, 1).reshape(-1, 3)
     z = s["latents"][torch.from_numpy(rows)].float().permute(0, 2, 3, 1).reshape(-1, 4)
     z = torch.cat([z, torch.ones(len(z), 1)], 1)
@@ -60,17 +61,17 @@ def preview(pool_file, n=192):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--to", default=str(data.HERE.parent / "assets" / "models" / "starter"))
-    p.add_argument("--unet", default=str(data.HERE / "runs" / "unet" / "final.pt"))
+    p.add_argument("--unet", default=str(unet_module.FINAL / "final.pt"))
     p.add_argument("--vae", help="default: the decoder's last step where there is one, else the VAE")
-    p.add_argument("--pool", default=str(data.HERE / "runs" / "pool.pt"), help="for the preview; without it, it stays")
+    p.add_argument("--pool", default=str(data.HERE / "runs" / "pool256.pt"), help="for the preview; without it, it stays")
     a = p.parse_args()
     to = pathlib.Path(a.to)
     ck = torch.load(a.unet, map_location="cpu")
     unet, enc, vae = model.build_unet(), model.build_text(), vae_module.build()
     unet.load_state_dict({n[5:]: q for n, q in ck["ema"].items() if n.startswith("unet.")})
     enc.load_state_dict({n[5:]: q for n, q in ck["ema"].items() if n.startswith("text.")}, strict=False)
-    decoder = vae_module.RUN.with_name(vae_module.RUN.name + "-decoder") / "last.pt"
-    vae.load_state_dict(torch.load(a.vae or (decoder if decoder.exists() else vae_module.RUN / "last.pt"), map_location="cpu")["vae"])
+    decoder = vae_module.FINAL.with_name(vae_module.FINAL.name + "-decoder") / "last.pt"
+    vae.load_state_dict(torch.load(a.vae or (decoder if decoder.exists() else vae_module.FINAL / "last.pt"), map_location="cpu")["vae"])
     vae.register_to_config(scaling_factor=round(ck["scale"], 6))
     write_json(to / "model_index.json", INDEX)
     write_json(to / "scheduler" / "scheduler_config.json", SCHEDULER)
@@ -90,7 +91,8 @@ def main():
     save_file(half(state), to / "text_encoder" / "model.safetensors", {"format": "pt"})
     if pathlib.Path(a.pool).exists():
         rows = ",\n    ".join(json.dumps(r) for r in preview(a.pool))
-        (to / "figment.json").write_text('{\n  "width": 128,\n  "height": 128,\n  "steps": 20,\n  "cfg": 3,\n  "preview": [\n    %s\n  ]\n}\n' % rows)
+        (to / "figment.json").write_text('{\n  "width": %d,\n  "height": %d,\n  "steps": 20,\n  "cfg": 3,\n  "preview": [\n    %s\n  ]\n}\n'
+                                         % (model.SIZE, model.SIZE, rows))
     (to / "tokenizer").mkdir(exist_ok=True)
     for f in captions.TOKENIZER.iterdir():
         shutil.copy(f, to / "tokenizer" / f.name)

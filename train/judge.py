@@ -43,9 +43,9 @@ class Judge(nn.Module):
 
 
 def to_input(pictures):
-    """uint8 [n, 128, 128, 3] (or [n, 64, 64, 3]) -> float [n, 3, 64, 64]"""
+    """uint8 [n, s, s, 3], s a multiple of 64 -> float [n, 3, 64, 64]"""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return F.avg_pool2d(x, 2) if x.shape[-1] == 128 else x
+    return F.avg_pool2d(x, x.shape[-1] // 64)
 
 
 def augment(x, rng):
@@ -125,7 +125,7 @@ def main():
             saved = time.time()
         x, thing, style, bg = batch(d, rng, a.batch, frequent if rng.random() < 0.4 else everything, False)
         o = j(augment(to_input(x), rng))
-        loss = F.cross_entropy(o[0], thing, label_smoothing=0.05) + 0.3 * F.cross_entropy(o[1], style) + 0.3 * F.cross_entropy(o[2], bg)
+        loss = F.cross_entropy(o[0], thing, label_smoothing=0.05) + F.cross_entropy(o[1], style) + 0.3 * F.cross_entropy(o[2], bg)
         loss.backward()
         lr = a.lr * min(1, t / 0.03 + 0.05) * min(1, (1 - t) / 0.5)
         opt.step(lr, lr * 0.5)

@@ -7,6 +7,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 UNET_CHANNELS = (64, 96, 192)
 HEADS = (2, 3, 6)  # the first level has no attention
+DEPTH = (1, 1, 3)  # transformer layers: most of them where the picture is smallest, and a parameter costs least
+SIZE = 256  # pixels the model is for
 TEXT_LENGTH = 77
 
 
@@ -17,17 +19,17 @@ def build_text(vocab=2048, width=256, layers=4):
     return CLIPTextModel(c)
 
 
-def build_unet(channels=UNET_CHANNELS, heads=HEADS):
+def build_unet(channels=UNET_CHANNELS, heads=HEADS, depth=DEPTH):
     u = UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, block_out_channels=channels, layers_per_block=1,
+        sample_size=SIZE // 8, in_channels=4, out_channels=4, block_out_channels=channels, layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=256, attention_head_dim=heads, norm_num_groups=32)
+        cross_attention_dim=256, attention_head_dim=heads, transformer_layers_per_block=depth, norm_num_groups=32)
     for name, p in u.named_parameters():  # every residual branch starts as zero
         if name.endswith(("conv2.weight", "conv2.bias", "to_out.0.weight", "to_out.0.bias", "ff.net.2.weight",
                           "ff.net.2.bias", "proj_out.weight", "proj_out.bias")) or name.startswith("conv_out"):
-            if "ff.net.2" in name or "to_out" in name:
-                continue  # proj_out already silences the whole transformer
+            if ("ff.net.2" in name or "to_out" in name) and "transformer_blocks.0." in name:
+                continue  # proj_out already silences the whole transformer; further layers can also join a trained one
             torch.nn.init.zeros_(p)
     return u
 
@@ -38,6 +40,12 @@ def alphas_cumprod():
     s = (1 - b).cumprod(0).sqrt()
     s = (s - s[-1]) * s[0] / (s[0] - s[-1])
     return s.square().float()
+
+
+def grow(unet, state):
+    """Take over the weights of a smaller U-Net; layers that it does not have stay silent (build_unet)."""
+    missing, unknown = unet.load_state_dict(state, strict=False)
+    assert not unknown and all("transformer_blocks" in k for k in missing), (missing, unknown)
 
 
 def pad_bias(length, batch, device="cpu"):

@@ -15,12 +15,15 @@ import data
 
 RUNS = data.HERE / "runs"
 STEPS = {  # share of the time, or None for steps that take what they take
-    "vae": (0.26, ["vae.py"]),
+    "vae": (0.13, ["vae.py"]),
+    "vae256": (0.18, ["vae.py", "--size", "256", "--run", "runs/vae256", "--start", "runs/vae/last.pt"]),
     "text": (0.04, ["text.py"]),
-    "unet": (0.50, ["unet.py"]),
+    "unet": (0.24, ["unet.py", "--size", "128"]),
+    "unet256": (0.24, ["unet.py", "--run", "runs/unet256", "--start", "runs/unet/last.pt", "--vae", "runs/vae256/last.pt",
+                       "--pool", "runs/pool256.pt"]),
     "choose": (None, ["choose.py"]),
-    "decoder": (0.10, ["vae.py", "--decoder"]),
-    "judge": (0.10, ["judge.py"]),
+    "decoder": (0.09, ["vae.py", "--size", "256", "--run", "runs/vae256", "--decoder"]),
+    "judge": (0.08, ["judge.py"]),
     "export": (None, ["export.py"]),
 }
 

@@ -1,8 +1,9 @@
 """Train U-Net and text encoder together on latents.
 
     python unet.py --until 05:00      # or --minutes 90; resumes from runs/unet/last.pt
+    python unet.py --size 256 --start runs/unet/last.pt --run runs/unet256 ...   # larger pictures, from that model
 
-The pictures are composed and encoded by the VAE as they are first needed and kept (2 KB each), up to
+The pictures are composed and encoded by the VAE as they are first needed and kept (2 KB each at 128 x 128), up to
 `--cap`; 10 % of the captions are empty. v-prediction, min-SNR weights, learning rate by the clock: warm-up, flat, then down to
 zero when the time is up. The last `--full` part of the time uses all 77 text states, before that a short
 text whose last padding state stands for the rest (model.pad_bias).
@@ -29,6 +30,7 @@ import vae as vae_module
 import workers
 
 RUN = data.HERE / "runs" / "unet"
+FINAL = data.HERE / "runs" / "unet256"
 PROMPTS = ["cat, 3d style, blue background", "dog, noto style, white background", "red apple, flat style, yellow background",
            "automobile, 3d style, green background", "rocket, noto style, black background", "tulip, flat style, pink background",
            "house, noto style, teal background", "grinning face, 3d style, white background", "pizza, flat style, grey background",
@@ -38,18 +40,18 @@ PROMPTS = ["cat, 3d style, blue background", "dog, noto style, white background"
 
 
 class Pool:
-    """Latents of composed pictures. `latents` [n, 4, 16, 16] f16, `specs` list, one list of rows for each kind."""
+    """Latents of composed pictures. `latents` [n, 4, size / 8, size / 8] f16, `specs` list, one list of rows for each kind."""
 
-    def __init__(self, drawings, vae, scale, cap, device):
-        self.d, self.vae, self.scale, self.cap, self.device = drawings, vae, scale, cap, device
+    def __init__(self, drawings, vae, scale, cap, device, size):
+        self.d, self.vae, self.scale, self.cap, self.device, self.size = drawings, vae, scale, cap, device, size
         self.sampler = specs.Sampler(drawings)
         self.specs, self.rows, self.known = [], {k: [] for k in specs.KINDS}, set()
-        self.latents = torch.zeros(cap, 4, 16, 16, dtype=torch.float16, device=device)
+        self.latents = torch.zeros(cap, 4, size // 8, size // 8, dtype=torch.float16, device=device)
         self.limit = dict(zip(specs.KINDS, (cap * np.array([0.66, 0.14, 0.12, 0.08])).astype(int)))
 
     @torch.no_grad()
     def encode(self, sp):
-        x = vae_module.to_tensor(np.stack([self.d.compose(*s) for s in sp]), self.device)
+        x = vae_module.to_tensor(np.stack([self.d.compose(*s, size=self.size) for s in sp]), self.device)
         return (self.vae.encode(x).latent_dist.mean * self.scale).half()
 
     def grow(self, rng, wanted, workers_pool):
@@ -98,11 +100,12 @@ def load_vae(path, device):
     return v
 
 
-def latent_scale(drawings, vae, device, n=256):
+def latent_scale(drawings, vae, device, size, n=256):
     rng, s = np.random.default_rng(9), specs.Sampler(drawings)
     with torch.no_grad():
-        z = torch.cat([vae.encode(vae_module.to_tensor(np.stack([drawings.compose(*s.draw(rng, "common")) for _ in range(16)]),
-                                                       device)).latent_dist.mean for _ in range(n // 16)])
+        z = torch.cat([vae.encode(vae_module.to_tensor(np.stack([drawings.compose(*s.draw(rng, "common"), size=size)
+                                                                 for _ in range(16)]), device)).latent_dist.mean
+                       for _ in range(n // 16)])
     return float(1 / z.std())
 
 
@@ -110,11 +113,11 @@ def schedule(t, warm=0.02, down=0.8):
     return min(1.0, t / warm + 0.02) * min(1.0, max(0.0, (1 - t) / down))
 
 
-def grid(unet, enc, vae, tok, scale, path, device, guidance=4.0):
+def grid(unet, enc, vae, tok, scale, path, device, size, guidance=4.0):
     ids = [tok(p, padding="max_length", max_length=77)["input_ids"] for p in PROMPTS + [""]]
     with torch.no_grad():
         h = enc(input_ids=torch.tensor(ids, device=device)).last_hidden_state
-        noise = torch.randn(len(PROMPTS), 4, 16, 16, generator=torch.Generator().manual_seed(11)).to(device)
+        noise = torch.randn(len(PROMPTS), 4, size // 8, size // 8, generator=torch.Generator().manual_seed(11)).to(device)
         z = model.sample(unet, h[:-1], h[-1:], noise, 20, guidance)
         y = vae.decode(z / scale).sample
     from PIL import Image
@@ -141,7 +144,9 @@ def main():
     p.add_argument("--full", type=float, default=0.1)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--stop-after", type=float, default=1e9, help="minutes; for trials, does not change the schedule")
+    p.add_argument("--size", type=int, default=model.SIZE, choices=(128, 256))
     p.add_argument("--run", default=str(RUN))
+    p.add_argument("--start", help="the last.pt of another run, also of a smaller model or smaller pictures, to begin from")
     p.add_argument("--vae", default=str(vae_module.RUN / "last.pt"))
     p.add_argument("--pool", default=str(data.HERE / "runs" / "pool.pt"))
     p.add_argument("--text", default=str(text_module.RUN / "last.pt"))
@@ -153,7 +158,7 @@ def main():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = pathlib.Path(a.run)
     run.mkdir(parents=True, exist_ok=True)
-    d = data.Drawings((128, 64))
+    d = data.Drawings((256, 128, 64), mmap=True)
     tok = CLIPTokenizer.from_pretrained(captions.TOKENIZER)
     vae = load_vae(a.vae, device)
     unet, enc = model.build_unet().to(device), model.build_text().to(device)
@@ -173,10 +178,16 @@ def main():
     state = {"spent": 0.0, "steps": 0, "samples": 0, "cpu": 0.0}
     last, pool_file = run / "last.pt", pathlib.Path(a.pool)
     kept = torch.load(pool_file) if pool_file.exists() else None
-    scale = kept["scale"] if kept else latent_scale(d, vae, device)
-    pool = Pool(d, vae, scale, a.cap, device)
+    scale = kept["scale"] if kept else latent_scale(d, vae, device, a.size)
+    pool = Pool(d, vae, scale, a.cap, device, a.size)
     if kept:
         pool.load(kept)
+    if a.start and not last.exists():
+        s = torch.load(a.start, map_location=device)
+        model.grow(unet, s["unet"])
+        enc.load_state_dict(s["text"])
+        ema = {n: q.detach().clone() for n, q in named}
+        state |= {k: s["state"][k] for k in ("steps", "samples", "cpu")}
     if last.exists():
         s = torch.load(last, map_location=device)
         unet.load_state_dict(s["unet"])
@@ -232,7 +243,7 @@ def main():
         eu, et = copy.deepcopy(unet).eval(), copy.deepcopy(enc).eval()
         eu.load_state_dict({n[5:]: q for n, q in ema.items() if n.startswith("unet.")})
         et.load_state_dict({n[5:]: q for n, q in ema.items() if n.startswith("text.")}, strict=False)
-        grid(eu, et, vae, tok, scale, run / f"grid-{state['steps']:05d}.png", device)
+        grid(eu, et, vae, tok, scale, run / f"grid-{state['steps']:05d}.png", device, a.size)
 
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # saves, and can be started again
@@ -259,7 +270,7 @@ def main():
             i = torch.tensor([ids[q] + [tok.pad_token_id] * (length - len(ids[q])) for q in part], device=device)
             z = pool.latents[torch.tensor([rows[q] for q in part], device=device)]
             b = len(part) * a.draws
-            slices.append((i, z, t_all[k * a.draws:k * a.draws + b], torch.randn(b, 4, 16, 16, device=device)))
+            slices.append((i, z, t_all[k * a.draws:k * a.draws + b], torch.randn(b, 4, a.size // 8, a.size // 8, device=device)))
         acc += workers_pool.gradients(loss_fn, parameters, slices)
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(a.lr * lr_now, a.adam_lr * lr_now, workers_pool)

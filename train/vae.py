@@ -1,7 +1,8 @@
-"""Train the VAE on compositions of 128 x 128 pixels.
+"""Train the VAE on compositions, first of 128 x 128 pixels, then of the size it is for.
 
-    python vae.py --minutes 25            # resumes from runs/vae/last.pt
-    python vae.py --decoder --minutes 15  # then the decoder alone; latents stay what they are
+    python vae.py --minutes 25                                    # resumes from runs/vae/last.pt
+    python vae.py --size 256 --minutes 25 --run runs/vae256 --start runs/vae/last.pt
+    python vae.py --size 256 --decoder --minutes 15 --run runs/vae256  # the decoder alone; latents stay what they are
 
 The learning rate follows the clock: warm-up, flat, then down to zero when the time is up.
 """
@@ -21,6 +22,7 @@ import optim
 import workers
 
 RUN = data.HERE / "runs" / "vae"
+FINAL = data.HERE / "runs" / "vae256"
 CHANNELS = (16, 32, 64, 96)
 
 
@@ -29,13 +31,13 @@ def build(channels=CHANNELS):
     return AutoencoderKL(
         in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * n,
         up_block_types=("UpDecoderBlock2D",) * n, block_out_channels=channels, layers_per_block=1,
-        latent_channels=4, norm_num_groups=16, sample_size=128)
+        latent_channels=4, norm_num_groups=16, sample_size=256)
 
 
-def pictures(d, rng, n):
+def pictures(d, rng, n, size=128):
     """Whole pictures, never crops: group norm and attention make the VAE depend on the size it has seen (trained
     on 64-pixel crops it reached 23 dB on crops and 14 dB on whole pictures)."""
-    out = np.empty((n, 128, 128, 3), np.uint8)
+    out = np.empty((n, size, size, 3), np.uint8)
     for k in range(n):
         i, j = rng.integers(len(d.items), size=2)
         name, style = d.items[i]["name"], d.items[i]["style"]
@@ -47,7 +49,7 @@ def pictures(d, rng, n):
             b = rng.integers(0, 256, 3)
         r = rng.random()
         place = None if r < 0.8 else data.PLACES[rng.integers(len(data.PLACES))]
-        out[k] = d.compose(i, b, place, int(j) if r > 0.92 else None)
+        out[k] = d.compose(i, b, place, int(j) if r > 0.92 else None, size=size)
     return out
 
 
@@ -107,7 +109,9 @@ def main():
     p.add_argument("--opt", default="muon")
     p.add_argument("--kl", type=float, default=3e-4)
     p.add_argument("--noise", type=float, default=0.2, help="see loss_of")
+    p.add_argument("--size", type=int, default=128, choices=(128, 256))
     p.add_argument("--run", default=str(RUN))
+    p.add_argument("--start", help="the last.pt of another run to begin from")
     p.add_argument("--decoder", action="store_true", help="go on with the decoder alone, in runs/vae-decoder")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=2)
@@ -119,10 +123,12 @@ def main():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = pathlib.Path(a.run + "-decoder" if a.decoder else a.run)
     run.mkdir(parents=True, exist_ok=True)
-    d = data.Drawings((256, 128, 64))
+    d = data.Drawings((256, 128, 64), mmap=True)
     vae = build().to(device).to(memory_format=torch.channels_last)
+    begin = a.start or (pathlib.Path(a.run) / "last.pt" if a.decoder else None)
+    if begin:
+        vae.load_state_dict(torch.load(begin, map_location=device)["vae"])
     if a.decoder:
-        vae.load_state_dict(torch.load(pathlib.Path(a.run) / "last.pt", map_location=device)["vae"])
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     muon, rest = optim.split(vae.parameters(), [vae.encoder.conv_in.weight, vae.decoder.conv_out.weight])
@@ -138,14 +144,14 @@ def main():
         opt.load_state_dict(s["opt"])
         spent, samples, steps = s["spent"], s["samples"], s["steps"]
         rng = np.random.default_rng(a.seed + steps)
-    test = held_out_set(d, 8, 128), held_out_set(d, 4, 256)
+    test = held_out_set(d, 8, 128), held_out_set(d, 8, 256)
     log = open(run / "log.jsonl", "a")
     start, saved, said, acc = time.time() - spent, time.time(), time.time(), []
     total, stop = a.minutes * 60, []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # saves, and can be started again
     while (spent := time.time() - start) < total and not stop:
         lr = a.lr * schedule(spent / total)
-        x = to_tensor(pictures(d, rng, a.batch), device)
+        x = to_tensor(pictures(d, rng, a.batch, a.size), device)
         out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise), parameters, [(s,) for s in x.split(a.slice)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(lr, lr * 0.5 if muon else lr, pool)
@@ -161,7 +167,7 @@ def main():
             log.write(json.dumps(row) + "\n")
             log.flush()
             acc, said = [], time.time()
-        if time.time() - saved > 180:
+        if time.time() - saved > 240:
             saved = time.time()
             save(run, vae, opt, spent, samples, steps, test, device, log)
     save(run, vae, opt, min(spent, total), samples, steps, test, device, log)
@@ -171,14 +177,14 @@ def save(run, vae, opt, spent, samples, steps, test, device, log):
     torch.save({"vae": vae.state_dict(), "opt": opt.state_dict(), "spent": spent, "samples": samples, "steps": steps},
                run / "tmp.pt")
     (run / "tmp.pt").rename(run / "last.pt")
-    p128, r128 = psnr(vae, test[0], device)
-    p256, r256 = psnr(vae, test[1], device)
+    p128, _ = psnr(vae, test[0], device)
+    p256, shown = psnr(vae, test[1], device)
     row = {"minutes": round(spent / 60, 2), "psnr128": round(p128, 2), "psnr256": round(p256, 2)}
     print(json.dumps(row), flush=True)
     log.write(json.dumps(row) + "\n")
     from PIL import Image
-    y = ((r128.permute(0, 2, 3, 1).numpy() + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    Image.fromarray(np.concatenate([np.concatenate(list(test[0]), 1), np.concatenate(list(y), 1)], 0)).save(run / "recon.png")
+    y = ((shown.permute(0, 2, 3, 1).numpy() + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    Image.fromarray(np.concatenate([np.concatenate(list(test[1]), 1), np.concatenate(list(y), 1)], 0)).save(run / "recon.png")
 
 
 if __name__ == "__main__":
