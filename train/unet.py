@@ -175,7 +175,7 @@ def main():
     parameters = muon + rest
     ema = {n: q.detach().clone() for n, q in named}
     workers_pool = workers.Pool(1 if device == "cuda" else a.workers)
-    state = {"spent": 0.0, "steps": 0, "samples": 0, "cpu": 0.0}
+    state = {"spent": 0.0, "steps": 0, "samples": 0, "cpu": 0.0, "began": 0}
     last, pool_file = run / "last.pt", pathlib.Path(a.pool)
     kept = torch.load(pool_file) if pool_file.exists() else None
     scale = kept["scale"] if kept else latent_scale(d, vae, device, a.size)
@@ -188,13 +188,14 @@ def main():
         enc.load_state_dict(s["text"])
         ema = {n: q.detach().clone() for n, q in named}
         state |= {k: s["state"][k] for k in ("steps", "samples", "cpu")}
+        state["began"] = state["steps"]
     if last.exists():
         s = torch.load(last, map_location=device)
         unet.load_state_dict(s["unet"])
         enc.load_state_dict(s["text"])
         opt.load_state_dict(s["opt"])
         opt.adam.param_groups[1]["scale"] = a.text_lr / a.adam_lr
-        ema, state = s["ema"], s["state"]
+        ema, state = s["ema"], state | s["state"]
         if a.again:
             state["spent"] = 0.0
     if a.text_from and state.get("text_from") != a.text_from:
@@ -277,7 +278,8 @@ def main():
         opt.zero_grad()
         state["steps"] += 1
         state["samples"] += a.batch
-        decay = min(0.995, (1 + state["steps"]) / (10 + state["steps"]))
+        age = state["steps"] - state["began"]
+        decay = min(0.995, (1 + age) / (10 + age))
         with torch.no_grad():
             torch._foreach_lerp_([ema[k] for k, _ in named], [q for _, q in named], 1 - decay)
         if time.time() - said > 30:
