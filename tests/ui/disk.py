@@ -24,7 +24,7 @@ def queue_jobs(s):
 
 
 def saved(s):
-    return sorted(os.listdir(s.exports))
+    return sorted(name for name in os.listdir(s.exports) if not name.startswith("."))  # whole files only
 
 
 def refused(s, prompt, sentence, pictures=1):
