@@ -1,20 +1,26 @@
 """Many pictures, some jobs stopped: the window's memory stays where it was after the first ten, and nothing is complained about.
-usage: memory.py BINARY FOLDER MODEL [PICTURES [STOPS]] (100, 8)"""
+usage: memory.py BINARY FOLDER MODEL [PICTURES [STOPS [ROOM]]] (100, 8, 8 MiB)"""
+import math
 import sys
+import time
 
 from program import Session, driven
 from robot import check, wait
 
-PICTURES, STOPS = [int(word) for word in sys.argv[4:6]] or [100, 8]
-# MiB. The strip's tiles and thumbnails are a third of it: they stay on purpose, two hundred of them at most.
-ROOM = 8
+# Of the room the strip's tiles and thumbnails are a third: they stay on purpose, two hundred of them at most.
+PICTURES, STOPS, ROOM = ([int(word) for word in sys.argv[4:]] + [100, 8, 8][len(sys.argv) - 4:])[:3]
 
 
 def resident(s):
-    """MiB, without what is shared with the X server: GDK's frames, one more for each that the server is late with."""
-    with open(f"/proc/{s.program.process.pid}/status") as file:
-        values = dict(line.split(":") for line in file if line.startswith("Rss"))
-    return sum(int(values[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
+    """MiB at rest: a picture that is just being shown and written has a copy or two for a moment. Without what
+    is shared with the X server: GDK's frames, one more for each that the server is late with."""
+    least = math.inf
+    for _ in range(12):
+        with open(f"/proc/{s.program.process.pid}/status") as file:
+            values = dict(line.split(":") for line in file if line.startswith("Rss"))
+        least = min(least, sum(int(values[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024)
+        time.sleep(0.25)
+    return least
 
 
 class Maker:
