@@ -135,6 +135,9 @@ def main():
     p.add_argument("--lr", type=float, default=5e-3)
     p.add_argument("--adam-lr", type=float, default=2e-3)
     p.add_argument("--channels-last", action="store_true")
+    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(), help="autocast; the default on a GPU")
+    p.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(),
+                   help="torch.compile with CUDA graphs, always with all 77 text states; the default on a GPU")
     p.add_argument("--text-lr", type=float, default=7e-4)
     p.add_argument("--cap", type=int, default=16000)
     p.add_argument("--initial", type=int, default=2400, help="pictures encoded before the first step")
@@ -164,6 +167,7 @@ def main():
     unet, enc = model.build_unet().to(device), model.build_text().to(device)
     fmt = torch.channels_last if a.channels_last else torch.contiguous_format
     unet = unet.to(memory_format=fmt)
+    predict = torch.compile(unet, mode="reduce-overhead") if a.compile else unet
     if pathlib.Path(a.text).exists():
         enc.load_state_dict(torch.load(a.text, map_location=device)["text"])
     named = [("unet." + n, q) for n, q in unet.named_parameters()] + [("text." + n, q) for n, q in enc.named_parameters()]
@@ -221,14 +225,17 @@ def main():
     acc, opened = [], False
 
     def loss_fn(ids, z, t, noise):
-        h = enc(input_ids=ids).last_hidden_state
+        with torch.autocast(device, torch.bfloat16, enabled=a.bf16):
+            h = enc(input_ids=ids).last_hidden_state
         h = h.repeat_interleave(a.draws, 0)
         m = None if ids.shape[1] == 77 else model.pad_bias(ids.shape[1], len(h), device)
         x0 = z.float().repeat_interleave(a.draws, 0)
         q = ac[t].view(-1, 1, 1, 1)
         x = q.sqrt() * x0 + (1 - q).sqrt() * noise
         v = q.sqrt() * noise - (1 - q).sqrt() * x0
-        e = (unet(x.contiguous(memory_format=fmt), t, encoder_hidden_states=h, encoder_attention_mask=m).sample - v).square().mean((1, 2, 3))
+        with torch.autocast(device, torch.bfloat16, enabled=a.bf16):
+            p = predict(x.contiguous(memory_format=fmt), t, encoder_hidden_states=h, encoder_attention_mask=m).sample
+        e = (p.float() - v).square().mean((1, 2, 3))
         snr = ac[t] / (1 - ac[t])
         w = (6 / (snr + 1)).clamp(max=1)  # min-SNR-5, shifted by one so that zero SNR keeps its weight
         return (w * e).mean(), e.mean(), e[t > 800].mean() if (t > 800).any() else e.mean() * float("nan")
@@ -251,7 +258,7 @@ def main():
     while (spent := time.time() - start) < min(total, a.stop_after * 60) and not stop:
         f = spent / total
         lr_now = schedule(f)
-        full = f > 1 - a.full
+        full = a.compile or f > 1 - a.full
         if full and not opened:
             opened = True
             print("all 77 text states from here", flush=True)

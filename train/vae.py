@@ -69,19 +69,21 @@ def to_tensor(x, device):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2):
+def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False):
     """noise: half the pictures are drawn from latents that are off by up to this part of the latents' deviation, as the
     U-Net's are, so that the decoder does not make blotches of them."""
-    with torch.set_grad_enabled(not decoder_only and torch.is_grad_enabled()):
+    autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16)
+    with torch.set_grad_enabled(not decoder_only and torch.is_grad_enabled()), autocast:
         q = vae.encode(x).latent_dist
         z = q.mean if decoder_only else q.sample()
     level = noise * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1).clamp(min=0)
     z = z + torch.randn_like(z) * q.mean.detach().std() * level
-    y = vae.decode(z).sample
-    e = y - x
+    with autocast:
+        y = vae.decode(z).sample
+    e = y.float() - x
     mse, l1 = e.square().mean(), e.abs().mean()
     grad = (e[..., 1:] - e[..., :-1]).abs().mean() + (e[..., 1:, :] - e[..., :-1, :]).abs().mean()
-    kl = 0.5 * (q.mean.square() + q.var - 1 - q.logvar).mean()
+    kl = 0.5 * (q.mean.square() + q.var - 1 - q.logvar).float().mean()
     return 2 * mse + 0.5 * l1 + 0.25 * grad + kl_weight * kl, mse, kl
 
 
@@ -112,6 +114,7 @@ def main():
     p.add_argument("--size", type=int, default=128, choices=(128, 256))
     p.add_argument("--run", default=str(RUN))
     p.add_argument("--start", help="the last.pt of another run to begin from")
+    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(), help="autocast; the default on a GPU")
     p.add_argument("--decoder", action="store_true", help="go on with the decoder alone, in runs/vae-decoder")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=2)
@@ -152,7 +155,7 @@ def main():
     while (spent := time.time() - start) < total and not stop:
         lr = a.lr * schedule(spent / total)
         x = to_tensor(pictures(d, rng, a.batch, a.size), device)
-        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise), parameters, [(s,) for s in x.split(a.slice)])
+        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise, a.bf16), parameters, [(s,) for s in x.split(a.slice)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(lr, lr * 0.5 if muon else lr, pool)
         opt.zero_grad()
