@@ -206,29 +206,7 @@ double fig_bridge_speed(FigBridge *self, const char *device)
 
 /* ---- settings from pictures ---- */
 
-/* The window's request as the engine's (strings copied) and back, for what a picture can change. */
-static void to_engine(FigRequest *from, struct request *to)
-{
-    const struct request r = {
-        .prompt = (char *)fig_record_text(from, "prompt"),
-        .negative = (char *)fig_record_text(from, "negative"),
-        .model = (char *)fig_record_text(from, "model"),
-        .width = fig_record_int(from, "width"),
-        .height = fig_record_int(from, "height"),
-        .steps = fig_record_int(from, "steps"),
-        .cfg = fig_record_double(from, "guidance"),
-        .sampler = (char *)fig_record_text(from, "sampler"),
-        .schedule = (char *)fig_record_text(from, "schedule"),
-        .fixed_seed = !fig_record_bool(from, "random-seed"),
-        .seed = fig_record_uint64(from, "seed"),
-        .clip_skip = fig_record_int(from, "clip-skip"),
-        .vae = (char *)fig_record_text(from, "vae"),
-        .emphasis = (enum emphasis)fig_record_int(from, "emphasis"),
-        .rng = (enum rng)fig_record_int(from, "rng"),
-    };
-    request_copy(to, &r);
-}
-
+/* What a picture can change of the window's request, back from the engine's. */
 static void from_engine(const struct request *from, FigRequest *to)
 {
     g_object_set(to, "prompt", from->prompt ? from->prompt : "", "negative",
@@ -244,8 +222,9 @@ static void from_engine(const struct request *from, FigRequest *to)
 
 static void apply(const struct metadata *metadata, FigRequest *request, GPtrArray *notices)
 {
+    const struct request before = bridge_borrow_request(request);
     struct request r;
-    to_engine(request, &r);
+    request_copy(&r, &before);
     metadata_apply(metadata, &r, NULL, notices);
     from_engine(&r, request);
     g_object_set(request, "styles", "", NULL); /* their words are in the picture's prompt */

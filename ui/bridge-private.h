@@ -57,7 +57,9 @@ void bridge_start_next(FigBridge *self);
 struct history *
 fig_bridge_open_history(FigBridge *self); /* borrowed; NULL when it cannot be opened */
 
-/* The engine's request of the window's, with the preferences; request_clear() it. */
+/* The engine's request of the window's alone; strings stay the window's. */
+struct request bridge_borrow_request(FigRequest *from);
+/* The same with the preferences, as a copy; request_clear() it. */
 void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to);
 char **fig_bridge_model_folders(FigBridge *self); /* NULL-terminated, g_strfreev() */
 

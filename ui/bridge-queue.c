@@ -21,13 +21,11 @@ guint bridge_waiting(FigBridge *self)
     return n - (self->running ? 1 : 0);
 }
 
-void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to)
+struct request bridge_borrow_request(FigRequest *from)
 {
-    FigSettings *s = self->settings;
-    const char *pattern = fig_record_text(s, "pattern");
-    int every = fig_record_int(s, "preview-every");
-    g_autofree char *folder = fig_bridge_pictures_folder(self);
-    const struct request r = {
+    const char *sampler = fig_record_text(from, "sampler");
+    const char *schedule = fig_record_text(from, "schedule");
+    return (struct request){
         .prompt = (char *)fig_record_text(from, "prompt"),
         .negative = (char *)fig_record_text(from, "negative"),
         .model = (char *)fig_record_text(from, "model"),
@@ -35,10 +33,8 @@ void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *
         .height = fig_record_int(from, "height"),
         .steps = fig_record_int(from, "steps"),
         .cfg = fig_record_double(from, "guidance"),
-        .sampler =
-            *fig_record_text(from, "sampler") ? (char *)fig_record_text(from, "sampler") : NULL,
-        .schedule =
-            *fig_record_text(from, "schedule") ? (char *)fig_record_text(from, "schedule") : NULL,
+        .sampler = *sampler ? (char *)sampler : NULL,
+        .schedule = *schedule ? (char *)schedule : NULL,
         .fixed_seed = !fig_record_bool(from, "random-seed"),
         .seed = fig_record_uint64(from, "seed"),
         .batch = fig_record_int(from, "pictures"),
@@ -46,17 +42,26 @@ void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *
         .styles = (char *)fig_record_text(from, "styles"),
         .emphasis = (enum emphasis)fig_record_int(from, "emphasis"),
         .vae = (char *)fig_record_text(from, "vae"),
-        .low_memory = fig_record_bool(s, "low-memory"),
         .rng = (enum rng)fig_record_int(from, "rng"),
-        .device = (char *)fig_record_text(s, "device"),
-        .precision = (char *)fig_record_text(s, "precision"),
-        .folder = folder,
-        .pattern = *pattern ? (char *)pattern : NULL,
-        .format = fig_record_bool(s, "jpeg") ? PICTURE_JPEG : PICTURE_PNG,
-        .quality = fig_record_int(s, "quality"),
-        .no_metadata = !fig_record_bool(s, "metadata"),
-        .preview_every = every > 0 ? every : -1,
     };
+}
+
+void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to)
+{
+    FigSettings *s = self->settings;
+    const char *pattern = fig_record_text(s, "pattern");
+    int every = fig_record_int(s, "preview-every");
+    g_autofree char *folder = fig_bridge_pictures_folder(self);
+    struct request r = bridge_borrow_request(from);
+    r.low_memory = fig_record_bool(s, "low-memory");
+    r.device = (char *)fig_record_text(s, "device");
+    r.precision = (char *)fig_record_text(s, "precision");
+    r.folder = folder;
+    r.pattern = *pattern ? (char *)pattern : NULL;
+    r.format = fig_record_bool(s, "jpeg") ? PICTURE_JPEG : PICTURE_PNG;
+    r.quality = fig_record_int(s, "quality");
+    r.no_metadata = !fig_record_bool(s, "metadata");
+    r.preview_every = every > 0 ? every : -1;
     request_copy(to, &r);
 }
 

@@ -235,62 +235,58 @@ static gboolean to_multiple(GBinding *binding, const GValue *from, GValue *to, g
 
 /* ---- styles, and what it will take ---- */
 
-static void fill_styles(FigPanel *self)
+/* A row that chooses among values of a field: the first line stands for "", a path is shown by its
+ * last part. */
+static void fill_choice(FigPanel *self, AdwComboRow *row, const char *first, GStrv values,
+                        gboolean paths, const char *field)
 {
-    g_clear_pointer(&self->styles, g_strfreev);
-    self->styles = fig_bridge_styles(self->bridge);
-    const char *wanted = fig_record_text(self->request, "styles");
+    const char *wanted = fig_record_text(self->request, field);
     g_autoptr(GtkStringList) names = gtk_string_list_new(NULL);
-    gtk_string_list_append(names, _("None"));
+    gtk_string_list_append(names, first);
     guint selected = 0;
-    for (guint i = 0; self->styles[i]; i++) {
-        gtk_string_list_append(names, self->styles[i]);
-        if (strcmp(self->styles[i], wanted) == 0)
+    for (guint i = 0; values[i]; i++) {
+        gtk_string_list_take(names, paths ? g_path_get_basename(values[i]) : g_strdup(values[i]));
+        if (strcmp(values[i], wanted) == 0)
             selected = i + 1;
     }
     self->filling = TRUE;
-    adw_combo_row_set_model(self->style, G_LIST_MODEL(names));
-    adw_combo_row_set_selected(self->style, selected);
+    adw_combo_row_set_model(row, G_LIST_MODEL(names));
+    adw_combo_row_set_selected(row, selected);
     self->filling = FALSE;
-    gtk_widget_set_visible(GTK_WIDGET(self->style), self->styles[0] != NULL);
     if (!selected && *wanted) /* the file is gone */
-        g_object_set(self->request, "styles", "", NULL);
+        g_object_set(self->request, field, "", NULL);
+}
+
+static void choose(FigPanel *self, AdwComboRow *row, GStrv values, const char *field)
+{
+    guint i = adw_combo_row_get_selected(row);
+    if (!self->filling && i <= g_strv_length(values))
+        g_object_set(self->request, field, i ? values[i - 1] : "", NULL);
+}
+
+static void fill_styles(FigPanel *self)
+{
+    g_strfreev(self->styles);
+    self->styles = fig_bridge_styles(self->bridge);
+    gtk_widget_set_visible(GTK_WIDGET(self->style), self->styles[0] != NULL);
+    fill_choice(self, self->style, _("None"), self->styles, FALSE, "styles");
 }
 
 static void style_selected(FigPanel *self)
 {
-    guint i = adw_combo_row_get_selected(self->style);
-    if (!self->filling && i <= g_strv_length(self->styles))
-        g_object_set(self->request, "styles", i ? self->styles[i - 1] : "", NULL);
+    choose(self, self->style, self->styles, "styles");
 }
 
 static void fill_vaes(FigPanel *self)
 {
-    g_clear_pointer(&self->vaes, g_strfreev);
+    g_strfreev(self->vaes);
     self->vaes = fig_bridge_vaes(self->bridge);
-    const char *wanted = fig_record_text(self->request, "vae");
-    g_autoptr(GtkStringList) names = gtk_string_list_new(NULL);
-    gtk_string_list_append(names, _("Automatic"));
-    guint selected = 0;
-    for (guint i = 0; self->vaes[i]; i++) {
-        g_autofree char *name = g_path_get_basename(self->vaes[i]);
-        gtk_string_list_append(names, name);
-        if (strcmp(self->vaes[i], wanted) == 0)
-            selected = i + 1;
-    }
-    self->filling = TRUE;
-    adw_combo_row_set_model(self->vae, G_LIST_MODEL(names));
-    adw_combo_row_set_selected(self->vae, selected);
-    self->filling = FALSE;
-    if (!selected && *wanted) /* the file is gone */
-        g_object_set(self->request, "vae", "", NULL);
+    fill_choice(self, self->vae, _("Automatic"), self->vaes, TRUE, "vae");
 }
 
 static void vae_selected(FigPanel *self)
 {
-    guint i = adw_combo_row_get_selected(self->vae);
-    if (!self->filling && i <= g_strv_length(self->vaes))
-        g_object_set(self->request, "vae", i ? self->vaes[i - 1] : "", NULL);
+    choose(self, self->vae, self->vaes, "vae");
 }
 
 /* "about 40 s · 2.3 GB memory". */
