@@ -77,6 +77,22 @@ static GArray *gpus(int *best)
     }
     return devices;
 }
+
+/* As they were when first asked for, for who only wants to know their kind and size: looking takes
+ * a tenth of a second, and the window estimates at every change. Not to be freed. */
+static const GArray *known_gpus(int *best)
+{
+    static gsize asked;
+    static GArray *devices;
+    static int first;
+
+    if (g_once_init_enter(&asked)) {
+        devices = gpus(&first);
+        g_once_init_leave(&asked, 1);
+    }
+    *best = first;
+    return devices;
+}
 #endif
 
 struct backend *device_open(const char *device, const char *precision, int threads, GError **error)
@@ -114,7 +130,7 @@ static bool is_cpu(const char *device)
     if (device && strcmp(device, "auto") != 0)
         return strcmp(device, "cpu") == 0;
 #ifdef FIGMENT_HAVE_VULKAN
-    g_autoptr(GArray) devices = gpus(&best);
+    known_gpus(&best);
 #endif
     return best < 0;
 }
@@ -145,7 +161,7 @@ static uint64_t gpu_memory(const char *device)
 {
 #ifdef FIGMENT_HAVE_VULKAN
     int best;
-    g_autoptr(GArray) devices = gpus(&best);
+    const GArray *devices = known_gpus(&best);
     guint i = device && g_str_has_prefix(device, "vulkan:")
                   ? (guint)g_ascii_strtoull(device + 7, NULL, 10)
                   : (guint)MAX(best, 0);
