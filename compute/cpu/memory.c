@@ -100,8 +100,9 @@ void memory_give(void *block, size_t bytes)
 
 struct chunk {
     char *base;
-    size_t size, used,
-        live; /* used: up to where blocks were given; live: of these, not given back */
+    size_t size;
+    size_t used; /* up to where blocks were given */
+    size_t live; /* of these, not given back */
 };
 
 void memory_pool_init(struct memory_pool *pool)

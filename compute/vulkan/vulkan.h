@@ -34,8 +34,8 @@ struct vulkan_device_info {
     uint64_t memory; /* bytes of device-local memory as reported */
     bool usable, f16;
     char problem[128]; /* why it is not usable */
-    char
-        kernels[128]; /* what the self-test found, "f16: registers, 0.0178 TFLOP/s"; "" = not run */
+    /* What the self-test found, "f16: registers, 0.0178 TFLOP/s"; "" = not run. */
+    char kernels[128];
 };
 
 /*
