@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 
-from program import BINARY, Session, driven, seen_message
+from program import BINARY, Session, driven, seen_message, walk
 from robot import check, wait
 
 import subprocess
@@ -181,13 +181,7 @@ def step_crashed(s):
 def main():
     with driven(Session(folder=sys.argv[2], request={"steps": 2})) as s:
         s.launch()
-        for step in (step_prompt, step_values, step_foreign, step_models, step_crashed):
-            if len(sys.argv) > 4 and step.__name__ not in sys.argv[4:]:
-                continue
-            step(s)
-            print(step.__name__, "well", flush=True)
-        if s.program.process.poll() is None:
-            s.end()
+        walk(s, step_prompt, step_values, step_foreign, step_models, step_crashed)
 
 
 if __name__ == "__main__":

@@ -410,17 +410,22 @@ def driven(session):
         session.desktop.close()
 
 
+def walk(s, *steps):
+    """One after the other, or those that the command line names; then the program ends as it should."""
+    for step in steps:
+        if len(sys.argv) > 4 and step.__name__ not in sys.argv[4:]:
+            continue
+        step(s)
+        print(step.__name__, "well", flush=True)
+    if s.program.process.poll() is None:
+        s.end()
+
+
 def main():
     with driven(Session()) as s:
         s.launch()
-        for step in (step_previews, step_stop, step_queue, step_gallery_and_export, step_compare, step_notice, step_open, step_dialogs, step_batch,
-                     step_restart):
-            if len(sys.argv) > 4 and step.__name__ not in sys.argv[4:]:
-                continue
-            step(s)
-            print(step.__name__, "well", flush=True)
-        if s.program.process.poll() is None:
-            s.end()
+        walk(s, step_previews, step_stop, step_queue, step_gallery_and_export, step_compare, step_notice, step_open, step_dialogs, step_batch,
+             step_restart)
         print("\n".join(line for line in s.program.said().splitlines() if line.startswith("watchdog")))
 
 
