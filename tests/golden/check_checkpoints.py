@@ -6,9 +6,7 @@
 For each layout of weights_names.txt.gz: draws diffusers' models at full size, writes them (F16) as one checkpoint by the
 golden's names, lets the program make two DDIM steps of 128x128 with guidance in F32, and compares text, latents and
 picture with the same models run here. Needs up to 20 GB of memory and 8 GB of disk; never run by CI."""
-import json
 import os
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+import safetensors_f16
 import weights_names_read as names
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -73,28 +72,16 @@ def write(path, checkpoint, parts, marks):
         for name, row in rows.items():
             value = own.get(name, own.get(name.replace("text_model.", "", 1)))
             plan.setdefault(row.prefix + row.ldm, []).append((row, value))
-    header, at = {}, 0
-    for ldm, pieces in plan.items():
-        shape = pieces[0][0].ldm_shape
-        n = 2 * int(np.prod(shape)) if shape else 2
-        header[ldm] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + n]}
-        at += n
-    for mark in marks:
-        header[mark] = {"dtype": "F16", "shape": [0], "data_offsets": [at, at]}
-    for name, shape in checkpoint.extras.items():
-        n = 2 * int(np.prod(shape))
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + n]}
-        at += n
-    text = json.dumps(header).encode()
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for ldm, pieces in plan.items():
+    shapes = {ldm: pieces[0][0].ldm_shape for ldm, pieces in plan.items()} | {mark: [0] for mark in marks} | checkpoint.extras
+
+    def values():
+        for pieces in plan.values():
             pieces.sort(key=lambda p: p[0].how)
             for row, value in pieces:
-                value = value.T if row.how == "T" else value
-                f.write(value.half().contiguous().numpy().tobytes())
+                yield (value.T if row.how == "T" else value).half().contiguous().numpy()
         for shape in checkpoint.extras.values():
-            f.write(torch.randn(shape).half().numpy().tobytes())
+            yield torch.randn(shape).half().numpy()
+    safetensors_f16.write(path, shapes, values())
 
 
 def encode(checkpoint, parts, text):

@@ -4,12 +4,11 @@
     python tests/golden/random_checkpoint.py LAYOUT FILE [SEED]        sd1, sd2, sdxl, ssd-1b ... of weights_names_configs.py
 
 Written in a minute, tensor by tensor. tests/golden/check_checkpoints.py makes those whose results are compared."""
-import json
-import struct
 import sys
 
 import numpy as np
 
+import safetensors_f16
 import weights_names_read as names
 
 
@@ -17,25 +16,16 @@ def main():
     layout, path, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 1
     checkpoint = next(c for c in names.read() if c.name == layout)
     noise = np.random.default_rng(seed).standard_normal(1 << 22, dtype=np.float32)
-    plan, header, at = {}, {}, 0
-    for rows in checkpoint.parts.values():
-        for row in rows.values():
-            plan[row.prefix + row.ldm] = row.ldm_shape
-    plan.update(checkpoint.extras)
-    for name, shape in plan.items():
-        n = 2 * int(np.prod(shape))
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + n]}
-        at += n
-    text = json.dumps(header).encode()
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
+    plan = {row.prefix + row.ldm: row.ldm_shape for rows in checkpoint.parts.values() for row in rows.values()} | checkpoint.extras
+
+    def values():
         for name, shape in plan.items():
             n = int(np.prod(shape))
             if len(shape) < 2:
-                values = np.full(n, 1 if name.endswith("weight") else 0, np.float16)
+                yield np.full(n, 1 if name.endswith("weight") else 0, np.float16)
             else:  # keeps the size of what goes through it
-                values = np.resize((noise * np.float32(n / shape[0]) ** -0.5).astype(np.float16), n)
-            f.write(values.tobytes())
+                yield np.resize((noise * np.float32(n / shape[0]) ** -0.5).astype(np.float16), n)
+    safetensors_f16.write(path, plan, values())
 
 
 if __name__ == "__main__":
