@@ -60,6 +60,8 @@ static void name(GtkWidget *widget)
     if (!text)
         return;
     set_name(widget, text);
+    if (words) /* said once: its label inside would say it again */
+        gtk_accessible_reset_relation(GTK_ACCESSIBLE(widget), GTK_ACCESSIBLE_RELATION_LABELLED_BY);
     /* What has the focus is the button inside; that of a menu button is labelled by it. */
     GtkWidget *inside = gtk_widget_get_first_child(widget);
     if (GTK_IS_DROP_DOWN(widget) && inside)
