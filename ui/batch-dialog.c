@@ -140,7 +140,7 @@ static void file_chosen(FigBatchDialog *self, int response)
 
 static void load_clicked(FigBatchDialog *self)
 {
-    self->chooser = gtk_file_chooser_native_new(_("Prompts, One a Line"), GTK_WINDOW(self),
+    self->chooser = gtk_file_chooser_native_new(_("Prompts, One per Line"), GTK_WINDOW(self),
                                                 GTK_FILE_CHOOSER_ACTION_OPEN, NULL, NULL);
     g_signal_connect_swapped(self->chooser, "response", G_CALLBACK(file_chosen), self);
     gtk_native_dialog_show(GTK_NATIVE_DIALOG(self->chooser));

@@ -391,8 +391,9 @@ static char *status(FigBridge *self)
     }
     GString *line = g_string_new(NULL);
     if (p->batch > 1)
-        g_string_append_printf(line, _("picture %d of %d · "), p->index + 1, p->batch);
-    g_string_append_printf(line, _("step %d of %d"), p->step, p->steps);
+        g_string_append_printf(line, _("Picture %d of %d · "), p->index + 1, p->batch);
+    g_string_append_printf(line, p->batch > 1 ? _("step %d of %d") : _("Step %d of %d"), p->step,
+                           p->steps);
     if (p->speed > 0)
         g_string_append_printf(line, p->speed >= 1 ? _(" · %.1f it/s") : _(" · %.1f s/it"),
                                p->speed >= 1 ? p->speed : 1 / p->speed);

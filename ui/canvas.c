@@ -13,6 +13,8 @@ struct _FigCanvas {
     /* Owned */
     GdkPaintable *paintable, *compare;
     GdkContentProvider *content;
+    GMenuModel *menu_model;
+    GtkWidget *menu; /* a child; made when it is first asked for */
 
     double zoom;         /* 0 = fit */
     double pan_x, pan_y; /* of the picture's centre from the widget's, in screen pixels */
@@ -23,9 +25,9 @@ struct _FigCanvas {
     double pointer_x, pointer_y;
 };
 
-enum { PROP_PAINTABLE = 1, PROP_COMPARE, PROP_ZOOM, N_PROPS };
+enum { PROP_PAINTABLE = 1, PROP_COMPARE, PROP_ZOOM, PROP_MENU_MODEL, N_PROPS };
 static GParamSpec *props[N_PROPS];
-static guint signal_activate;
+static guint signal_step;
 
 G_DEFINE_FINAL_TYPE(FigCanvas, fig_canvas, GTK_TYPE_WIDGET)
 
@@ -262,10 +264,53 @@ static void pinched(FigCanvas *self, double factor)
     zoom_at(self, self->pinch_from * factor, self->pointer_x, self->pointer_y);
 }
 
-static void clicked(FigCanvas *self, int presses)
+/* Twice: from the whole picture to its pixels, and back. */
+static void clicked(FigCanvas *self, int presses, double x, double y)
 {
-    if (presses == 2)
-        g_signal_emit(self, signal_activate, 0);
+    if (presses != 2 || !self->paintable || self->compare)
+        return;
+    if (self->zoom > 0)
+        fig_canvas_set_zoom(self, 0);
+    else
+        zoom_at(self, 1.0 / gtk_widget_get_scale_factor(GTK_WIDGET(self)), x, y);
+}
+
+static void show_menu(FigCanvas *self, double x, double y)
+{
+    if (!self->menu_model || !self->paintable)
+        return;
+    if (!self->menu) {
+        self->menu = gtk_popover_menu_new_from_model(self->menu_model);
+        gtk_popover_set_has_arrow(GTK_POPOVER(self->menu), FALSE);
+        gtk_widget_set_halign(self->menu, GTK_ALIGN_START);
+        gtk_widget_set_parent(self->menu, GTK_WIDGET(self));
+    }
+    gtk_popover_set_pointing_to(GTK_POPOVER(self->menu), &(GdkRectangle){(int)x, (int)y, 1, 1});
+    gtk_popover_popup(GTK_POPOVER(self->menu));
+}
+
+static void menu_clicked(FigCanvas *self, int presses, double x, double y)
+{
+    (void)presses;
+    show_menu(self, x, y);
+}
+
+static gboolean menu_asked(GtkWidget *widget, GVariant *arguments, gpointer user)
+{
+    (void)arguments;
+    (void)user;
+    show_menu(FIG_CANVAS(widget), gtk_widget_get_width(widget) / 2.0,
+              gtk_widget_get_height(widget) / 2.0);
+    return TRUE;
+}
+
+static void fig_canvas_size_allocate(GtkWidget *widget, int width, int height, int baseline)
+{
+    (void)width;
+    (void)height;
+    (void)baseline;
+    if (FIG_CANVAS(widget)->menu)
+        gtk_popover_present(GTK_POPOVER(FIG_CANVAS(widget)->menu));
 }
 
 static void pan_by(FigCanvas *self, double x, double y)
@@ -280,8 +325,22 @@ static void pan_by(FigCanvas *self, double x, double y)
     gtk_widget_queue_draw(GTK_WIDGET(self));
 }
 
-static gboolean key_pressed(FigCanvas *self, guint key)
+/* With the whole picture in sight there is nothing to move: the arrows go through the pictures. */
+static gboolean stepped(FigCanvas *self, guint key)
 {
+    if (self->zoom > 0 || self->compare || (key != GDK_KEY_Left && key != GDK_KEY_Right))
+        return FALSE;
+    g_signal_emit(self, signal_step, 0, key == GDK_KEY_Left ? -1 : 1);
+    return TRUE;
+}
+
+static gboolean key_pressed(FigCanvas *self, guint key, guint code, GdkModifierType state)
+{
+    (void)code;
+    if (state & gtk_accelerator_get_default_mod_mask() & ~GDK_SHIFT_MASK)
+        return FALSE;
+    if (stepped(self, key))
+        return TRUE;
     switch (key) {
     case GDK_KEY_plus:
     case GDK_KEY_KP_Add:
@@ -341,6 +400,10 @@ static void add_controllers(FigCanvas *self)
     GtkGesture *click = gtk_gesture_click_new();
     g_signal_connect_swapped(click, "pressed", G_CALLBACK(clicked), self);
     gtk_widget_add_controller(widget, GTK_EVENT_CONTROLLER(click));
+    GtkGesture *menu = gtk_gesture_click_new();
+    gtk_gesture_single_set_button(GTK_GESTURE_SINGLE(menu), GDK_BUTTON_SECONDARY);
+    g_signal_connect_swapped(menu, "pressed", G_CALLBACK(menu_clicked), self);
+    gtk_widget_add_controller(widget, GTK_EVENT_CONTROLLER(menu));
     GtkEventController *keys = gtk_event_controller_key_new();
     g_signal_connect_swapped(keys, "key-pressed", G_CALLBACK(key_pressed), self);
     gtk_widget_add_controller(widget, keys);
@@ -357,6 +420,8 @@ static void fig_canvas_get_property(GObject *object, guint id, GValue *value, GP
         g_value_set_object(value, self->compare);
     else if (id == PROP_ZOOM)
         g_value_set_double(value, self->zoom);
+    else if (id == PROP_MENU_MODEL)
+        g_value_set_object(value, self->menu_model);
     else
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
 }
@@ -371,6 +436,8 @@ static void fig_canvas_set_property(GObject *object, guint id, const GValue *val
         fig_canvas_set_compare(self, g_value_get_object(value));
     else if (id == PROP_ZOOM)
         fig_canvas_set_zoom(self, g_value_get_double(value));
+    else if (id == PROP_MENU_MODEL)
+        g_set_object(&self->menu_model, g_value_get_object(value));
     else
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
 }
@@ -381,6 +448,8 @@ static void fig_canvas_dispose(GObject *object)
     g_clear_object(&self->paintable);
     g_clear_object(&self->compare);
     g_clear_object(&self->content);
+    g_clear_object(&self->menu_model);
+    g_clear_pointer(&self->menu, gtk_widget_unparent);
     G_OBJECT_CLASS(fig_canvas_parent_class)->dispose(object);
 }
 
@@ -392,6 +461,7 @@ static void fig_canvas_class_init(FigCanvasClass *class)
     object_class->get_property = fig_canvas_get_property;
     object_class->set_property = fig_canvas_set_property;
     widget_class->snapshot = fig_canvas_snapshot;
+    widget_class->size_allocate = fig_canvas_size_allocate;
     gtk_widget_class_set_css_name(widget_class, "canvas");
     gtk_widget_class_set_accessible_role(widget_class, GTK_ACCESSIBLE_ROLE_IMG);
 
@@ -399,9 +469,13 @@ static void fig_canvas_class_init(FigCanvasClass *class)
     props[PROP_PAINTABLE] = g_param_spec_object("paintable", NULL, NULL, GDK_TYPE_PAINTABLE, flags);
     props[PROP_COMPARE] = g_param_spec_object("compare", NULL, NULL, GDK_TYPE_PAINTABLE, flags);
     props[PROP_ZOOM] = g_param_spec_double("zoom", NULL, NULL, 0, ZOOM_MAX, 0, flags);
+    props[PROP_MENU_MODEL] =
+        g_param_spec_object("menu-model", NULL, NULL, G_TYPE_MENU_MODEL, flags);
     g_object_class_install_properties(object_class, N_PROPS, props);
-    signal_activate = g_signal_new("activate", G_TYPE_FROM_CLASS(class), G_SIGNAL_RUN_LAST, 0, NULL,
-                                   NULL, NULL, G_TYPE_NONE, 0);
+    signal_step = g_signal_new("step", G_TYPE_FROM_CLASS(class), G_SIGNAL_RUN_LAST, 0, NULL, NULL,
+                               NULL, G_TYPE_NONE, 1, G_TYPE_INT);
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_F10, GDK_SHIFT_MASK, menu_asked, NULL);
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_Menu, 0, menu_asked, NULL);
 }
 
 static void fig_canvas_init(FigCanvas *self)

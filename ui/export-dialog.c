@@ -138,7 +138,7 @@ static void export_clicked(FigExportDialog *self)
         g_dngettext(NULL, "%d file of that name is in the folder already.",
                     "%d files of these names are in the folder already.", (gulong)clashes),
         clashes);
-    GtkWidget *dialog = adw_message_dialog_new(GTK_WINDOW(self), _("Replace files?"), body);
+    GtkWidget *dialog = adw_message_dialog_new(GTK_WINDOW(self), _("Replace Files?"), body);
     adw_message_dialog_add_responses(ADW_MESSAGE_DIALOG(dialog), "cancel", _("_Cancel"), "both",
                                      _("_Keep Both"), "replace", _("_Replace"), NULL);
     adw_message_dialog_set_response_appearance(ADW_MESSAGE_DIALOG(dialog), "replace",

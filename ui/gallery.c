@@ -19,6 +19,7 @@ struct _FigGallery {
     GtkDropDown *model, *time;
     GtkToggleButton *favourites;
     GtkStack *stack;
+    AdwStatusPage *empty;
     GtkScrolledWindow *scroller;
     GtkGridView *grid;
     GtkLabel *count;
@@ -59,6 +60,17 @@ static GListModel *selected(FigGallery *self)
     return G_LIST_MODEL(store);
 }
 
+static void show_why_empty(FigGallery *self)
+{
+    gboolean any = fig_bridge_history_count(self->bridge) > 0;
+    adw_status_page_set_icon_name(self->empty,
+                                  any ? "system-search-symbolic" : "image-x-generic-symbolic");
+    adw_status_page_set_title(self->empty, any ? _("No Pictures Found") : _("No Pictures Yet"));
+    adw_status_page_set_description(self->empty,
+                                    any ? _("Try other words, another model or a longer time.")
+                                        : _("The pictures you make are kept here."));
+}
+
 static void show_count(FigGallery *self)
 {
     guint n = g_list_model_get_n_items(G_LIST_MODEL(self->selection));
@@ -75,6 +87,8 @@ static void show_count(FigGallery *self)
     gtk_widget_set_sensitive(GTK_WIDGET(self->star), chosen > 0);
     gtk_widget_set_sensitive(GTK_WIDGET(self->trash), chosen > 0);
     gtk_stack_set_visible_child_name(self->stack, n ? "grid" : "empty");
+    if (!n)
+        show_why_empty(self);
 }
 
 /* Does the list say "All models" and then these? */
@@ -218,6 +232,15 @@ static void star_clicked(FigGallery *self)
     }
 }
 
+/* Back to the picture, as from a dialog. */
+static void search_left(FigGallery *self)
+{
+    if (*gtk_editable_get_text(GTK_EDITABLE(self->search)))
+        gtk_editable_set_text(GTK_EDITABLE(self->search), "");
+    else
+        gtk_widget_activate_action(GTK_WIDGET(self), "win.history", NULL);
+}
+
 static void trash_clicked(FigGallery *self)
 {
     g_autoptr(GListModel) chosen = selected(self);
@@ -241,10 +264,19 @@ static void trash_clicked(FigGallery *self)
     }
 }
 
+static gboolean delete_pressed(GtkWidget *widget, GVariant *arguments, gpointer user)
+{
+    (void)arguments;
+    (void)user;
+    trash_clicked(FIG_GALLERY(widget));
+    return TRUE;
+}
+
 void fig_gallery_set_up(FigGallery *self, FigBridge *bridge)
 {
     self->bridge = g_object_ref(bridge);
     g_signal_connect_swapped(self->search, "search-changed", G_CALLBACK(query), self);
+    g_signal_connect_swapped(self->search, "stop-search", G_CALLBACK(search_left), self);
     g_signal_connect_swapped(self->model, "notify::selected", G_CALLBACK(query), self);
     g_signal_connect_swapped(self->time, "notify::selected", G_CALLBACK(query), self);
     g_signal_connect_swapped(self->favourites, "toggled", G_CALLBACK(query), self);
@@ -300,6 +332,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     CHILD(time);
     CHILD(favourites);
     CHILD(stack);
+    CHILD(empty);
     CHILD(scroller);
     CHILD(grid);
     CHILD(count);
@@ -309,6 +342,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     CHILD(star);
     CHILD(trash);
 #undef CHILD
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_Delete, 0, delete_pressed, NULL);
     GType type = G_TYPE_FROM_CLASS(class);
     const struct {
         const char *name;

@@ -77,18 +77,19 @@ void fig_import_dialog_show(GtkWindow *parent, FigRequest *request, FigRequest *
             ? g_strdup_printf(_("Settings found, written by %s."), what->origin)
             : g_strdup_printf(_("Settings found, written by %s. They are the ones you have."),
                               what->origin);
-    GtkWidget *dialog = adw_message_dialog_new(parent, _("Use this picture's settings?"), body);
+    GtkWidget *dialog = adw_message_dialog_new(parent, _("Use This Picture’s Settings?"), body);
     GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 6);
     gtk_widget_set_size_request(box, 380, -1);
-    add_lines(GTK_BOX(box), _("Will change"), what->changes);
-    add_lines(GTK_BOX(box), _("Cannot be honoured"), what->notices);
+    gtk_widget_set_margin_bottom(box, 12);
+    add_lines(GTK_BOX(box), _("Will Change"), what->changes);
+    add_lines(GTK_BOX(box), _("Cannot Be Followed"), what->notices);
     add_folded(GTK_BOX(box), what->same);
     GtkWidget *scroller = gtk_scrolled_window_new();
     gtk_scrolled_window_set_policy(GTK_SCROLLED_WINDOW(scroller), GTK_POLICY_NEVER,
                                    GTK_POLICY_AUTOMATIC);
     gtk_scrolled_window_set_propagate_natural_height(GTK_SCROLLED_WINDOW(scroller), TRUE);
-    gtk_scrolled_window_set_min_content_height(GTK_SCROLLED_WINDOW(scroller), 180);
-    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 320);
+    gtk_scrolled_window_set_min_content_height(GTK_SCROLLED_WINDOW(scroller), 132);
+    gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 420);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), box);
     adw_message_dialog_set_extra_child(ADW_MESSAGE_DIALOG(dialog), scroller);
     adw_message_dialog_add_responses(ADW_MESSAGE_DIALOG(dialog), "cancel", _("_Cancel"), "use",

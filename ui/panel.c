@@ -435,6 +435,7 @@ static void fill_recent(GtkMenuButton *button, gpointer user)
     gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroller), 320);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroller), list);
     GtkWidget *popover = gtk_popover_new();
+    gtk_widget_add_css_class(popover, "recent");
     gtk_popover_set_child(GTK_POPOVER(popover), scroller);
     gtk_menu_button_set_popover(button, popover);
 }

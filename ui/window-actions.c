@@ -101,6 +101,12 @@ static void zoom(GtkWidget *widget, const char *name, GVariant *parameter)
         fig_canvas_zoom_by(canvas, strcmp(name, "win.zoom-in") == 0 ? 1.25 : 0.8);
 }
 
+static void step(GtkWidget *widget, const char *name, GVariant *parameter)
+{
+    (void)parameter;
+    fig_window_step(FIG_WINDOW(widget), strcmp(name, "win.newer") == 0 ? -1 : 1);
+}
+
 static void compare(GtkWidget *widget, const char *name, GVariant *parameter)
 {
     (void)name;
@@ -437,6 +443,8 @@ static const struct {
     {"win.zoom-100", zoom, GDK_KEY_1, GDK_CONTROL_MASK},
     {"win.zoom-in", zoom, GDK_KEY_plus, GDK_CONTROL_MASK},
     {"win.zoom-out", zoom, GDK_KEY_minus, GDK_CONTROL_MASK},
+    {"win.newer", step, GDK_KEY_Left, GDK_ALT_MASK},
+    {"win.older", step, GDK_KEY_Right, GDK_ALT_MASK},
     {"win.compare", compare, GDK_KEY_d, GDK_CONTROL_MASK},
     {"win.copy", copy, GDK_KEY_c, GDK_CONTROL_MASK | GDK_SHIFT_MASK},
     {"win.save-as", save_as, GDK_KEY_s, GDK_CONTROL_MASK},
@@ -466,6 +474,8 @@ void fig_window_class_install_actions(GtkWidgetClass *class)
             gtk_widget_class_add_binding_action(class, actions[i].key, actions[i].modifiers,
                                                 actions[i].name, NULL);
     }
+    /* Where a text has the keys, it copies its selection. */
+    gtk_widget_class_add_binding_action(class, GDK_KEY_c, GDK_CONTROL_MASK, "win.copy", NULL);
     gtk_widget_class_install_action(class, "win.show-folder", "s", open_folder);
     gtk_widget_class_install_action(class, "win.use-folder", "s", use_folder);
 }

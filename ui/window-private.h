@@ -23,7 +23,7 @@ struct _FigWindow {
     GtkProgressBar *progress;
     GtkListView *strip;
     GtkWidget *toolbar, *strip_box;
-    GtkToggleButton *compare;
+    GtkToggleButton *compare, *history_button;
     GtkImage *star;
     GtkFlowBox *examples;
 
@@ -52,6 +52,7 @@ void fig_window_update_actions(FigWindow *self);
 void fig_window_accept_drops(FigWindow *self);
 
 void fig_window_show_picture(FigWindow *self, FigPicture *picture);
+void fig_window_step(FigWindow *self, int by);
 void fig_window_refresh_history(FigWindow *self);
 /* Pictures that are in memory only, because they could not be saved; the caller owns the list. */
 GListModel *fig_window_unsaved(FigWindow *self);

@@ -236,6 +236,25 @@ static void strip_activated(FigWindow *self, guint position)
     fig_window_show_picture(self, picture);
 }
 
+/* To its neighbours in the strip: -1 is the newer one. */
+void fig_window_step(FigWindow *self, int by)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->recent)), at;
+    gboolean found = self->shown && g_list_store_find(self->recent, self->shown, &at);
+    gint64 next = found ? (gint64)at + by : 0;
+    if (next < 0 || next >= n)
+        return;
+    gtk_single_selection_set_selected(self->selection, (guint)next);
+    gtk_widget_activate_action(GTK_WIDGET(self->strip), "list.scroll-to-item", "u", (guint)next);
+    strip_activated(self, (guint)next);
+}
+
+static void page_changed(FigWindow *self)
+{
+    const char *page = gtk_stack_get_visible_child_name(self->pages);
+    gtk_toggle_button_set_active(self->history_button, g_strcmp0(page, "gallery") == 0);
+}
+
 static void gallery_open(FigWindow *self, FigPicture *picture)
 {
     self->following = FALSE;
@@ -369,6 +388,7 @@ static void fig_window_class_init(FigWindowClass *class)
     CHILD(queue);
     CHILD(queue_button);
     CHILD(menu_button);
+    CHILD(history_button);
     CHILD(title);
     CHILD(subtitle);
     CHILD(strip_label);
@@ -397,6 +417,9 @@ static void fig_window_init(FigWindow *self)
     gtk_list_view_set_single_click_activate(self->strip, TRUE);
     g_signal_connect_swapped(self->strip, "activate", G_CALLBACK(strip_activated), self);
     g_signal_connect_swapped(self->compare, "toggled", G_CALLBACK(apply_compare), self);
+    g_signal_connect_swapped(self->canvas, "step", G_CALLBACK(fig_window_step), self);
+    g_signal_connect_swapped(self->pages, "notify::visible-child-name", G_CALLBACK(page_changed),
+                             self);
     fill_examples(self);
     fig_names_set(GTK_WIDGET(self));
     fig_window_accept_drops(self);

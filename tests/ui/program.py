@@ -305,7 +305,7 @@ def step_open(s):
     s.set_prompt("something else")
     second = subprocess.run([BINARY, first], stdin=subprocess.DEVNULL)  # goes to the running program
     check(second.returncode == 0, "opening a picture from outside")
-    dialog = s.dialog(r"Use this picture's settings\?")
+    dialog = s.dialog(r"Use This Picture’s Settings\?")
     s.check_names(dialog)
     changes = [w.name for w in dialog.all("label", "(Prompt|Seed|Steps|Size|Model): .*")]
     check("Prompt: a red apple, blue" in changes and any(re.fullmatch(r"Seed: random → \d+", c) for c in changes),
@@ -316,7 +316,7 @@ def step_open(s):
     check(field.text == "something else", "nothing changes before it is asked for")
     dialog.one("push button", ".*Use Settings").act()
     wait(lambda: field.text == "a red apple, blue", "the settings of the picture")
-    s.gone(r"Use this picture's settings\?")
+    s.gone(r"Use This Picture’s Settings\?")
     check(s.window.one("spin button", "Steps").value >= 60, "the steps of the picture")
     check(not s.stop_button().sensitive, "nothing runs by itself")
     damaged = s.desktop.path("damaged.png")
