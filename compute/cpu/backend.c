@@ -173,8 +173,11 @@ static bool step_init(struct step *step, const int *cancel, GError **error)
     switch (step->node->op) {
     case OP_conv2d:
     case OP_linear:
-        return step->program->cpu->direct ? direct_init(step, cancel, error)
-                                          : product_init(step, cancel, error);
+        if (!step->program->cpu->direct)
+            return product_init(step, cancel, error);
+        return step->program->cpu->winograd && winograd_suits(step->node)
+                   ? winograd_init(step, cancel, error)
+                   : direct_init(step, cancel, error);
     case OP_attention:
         return attention_init(step, cancel, error);
     case OP_group_norm:
@@ -319,15 +322,14 @@ bool cpu_has_bf16(void)
 }
 
 /*
- * oneDNN's products are the faster ones from AVX-512 on. FIGMENT_CPU_PRODUCTS=own|onednn chooses
- * (tests, measurements).
+ * oneDNN's products are the faster ones from AVX-512 on. FIGMENT_CPU_PRODUCTS=own|direct|onednn
+ * chooses (tests, measurements); direct: own without Winograd's.
  */
-static bool use_direct(const struct kernels *kernels)
+static void choose_products(struct cpu *cpu)
 {
     const char *wish = g_getenv("FIGMENT_CPU_PRODUCTS");
-    if (g_strcmp0(wish, "own") == 0 || g_strcmp0(wish, "onednn") == 0)
-        return g_str_equal(wish, "own");
-    return kernels->panel < 32;
+    cpu->direct = wish ? !g_str_equal(wish, "onednn") : cpu->kernels->panel < 32;
+    cpu->winograd = g_strcmp0(wish, "direct") != 0;
 }
 
 struct backend *cpu_backend_create(enum dtype precision, int threads, GError **error)
@@ -349,7 +351,7 @@ struct backend *cpu_backend_create(enum dtype precision, int threads, GError **e
     cpu->threads = threads;
     cpu->limit = cpu_memory_limit();
     cpu->native_bf16 = dnn_has_bf16();
-    cpu->direct = use_direct(cpu->kernels);
+    choose_products(cpu);
     /* Tests walk this path on every machine. */
     cpu->pairs = cpu->kernels->fast_bf16 || g_getenv("FIGMENT_CPU_PAIRS") != NULL;
     if (cpu->direct)

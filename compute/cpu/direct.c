@@ -8,8 +8,8 @@
  * range of the weights (panels.h), every task takes a block of output pixels and some panels. Sums
  * are F32, in an order that depends on the shapes alone.
  */
+#include "compute/cpu/frame.h"
 #include "compute/cpu/panels.h"
-
 #include "compute/cpu/parallel.h"
 
 #include <string.h>
@@ -31,7 +31,8 @@ struct group {
 };
 
 struct direct {
-    const struct packed *weights, *bias, *norm_weight, *norm_bias;
+    const struct packed *weights;
+    struct frame_vectors vectors;
     bool flat;      /* 1x1: pixels are rows of a matrix */
     bool copy;      /* the input goes through the strip */
     bool in_output; /* sums lie in the output itself */
@@ -53,11 +54,9 @@ struct pass {
     const struct step *step;
     const struct cpu *cpu;
     const struct node *node;
-    struct norm norm;
-    enum dtype in_type, out_type;
-    const void *in;
+    struct frame frame;
+    enum dtype out_type;
     const char *residual;
-    const void *broadcast;
     char *out;
     float *strip, *range, *turn, *threads;
     size_t image, images, first, rows; /* of the strip: output rows (flat: pixels) of each image */
@@ -68,47 +67,10 @@ struct pass {
 
 /* ---- the copy ---- */
 
-static void copy_pixels(const struct pass *p, size_t element, size_t pixels, size_t image,
-                        float *to)
-{
-    const struct direct *d = p->d;
-    size_t n = pixels * d->in;
-    const float *x = row_read(p->cpu, p->in_type, p->in, element, n, to);
-    if (p->node->norm.groups) {
-        const float *factors = p->norm.factors + image * d->in;
-        const float *offsets = p->norm.offsets + image * d->in;
-        for (size_t i = 0; i < n; i += d->in)
-            p->cpu->kernels->affine(x + i, factors, offsets, p->node->norm.silu, to + i, d->in);
-    } else if (x != to) {
-        memcpy(to, x, n * sizeof *to);
-    }
-}
-
 /* Rows of an image that a strip has. */
 static size_t frame_rows(const struct direct *d, size_t rows)
 {
     return (rows - 1) * d->stride + (d->panels.phases == 4 ? 3 : d->kernel_height);
-}
-
-/* One row of the frame of an image. */
-static void copy_frame(void *data, size_t index, int thread)
-{
-    const struct pass *p = (const struct pass *)data;
-    const struct direct *d = p->d;
-    (void)thread;
-    size_t rows = frame_rows(d, p->rows), image = p->image + index / rows;
-    float *row = p->strip + (index / rows * d->frame_rows + index % rows) * d->frame_width * d->in;
-    size_t y = p->first * d->stride + index % rows; /* less top: may be outside */
-    if (y < d->top || y - d->top >= d->height) {
-        memset(row, 0, d->frame_width * d->in * sizeof *row);
-        return;
-    }
-    size_t pixels = MIN(d->width, d->frame_width - d->left);
-    size_t right = d->frame_width - d->left - pixels;
-    memset(row, 0, d->left * d->in * sizeof *row);
-    copy_pixels(p, (image * d->height + y - d->top) * d->width * d->in, pixels, image,
-                row + d->left * d->in);
-    memset(row + (d->left + pixels) * d->in, 0, right * d->in * sizeof *row);
 }
 
 static void copy_flat(void *data, size_t index, int thread)
@@ -118,7 +80,8 @@ static void copy_flat(void *data, size_t index, int thread)
     (void)thread;
     size_t end = MIN(p->rows, (index + 1) * BLOCK_PIXELS), image = d->height * d->width;
     for (size_t i = index * BLOCK_PIXELS; i < end; i++)
-        copy_pixels(p, (p->first + i) * d->in, 1, (p->first + i) / image, p->strip + i * d->in);
+        frame_pixels(&p->frame, (p->first + i) * d->in, 1, (p->first + i) / image,
+                     p->strip + i * d->in);
 }
 
 /* ---- the product ---- */
@@ -137,7 +100,7 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     const struct direct *d = p->d;
     if (d->flat) {
         size_t first = block * d->block_pixels;
-        const float *a = d->copy ? p->strip : (const float *)p->in + p->first * d->in;
+        const float *a = d->copy ? p->strip : (const float *)p->frame.in + p->first * d->in;
         runs[0] = (struct run){a + first * d->in, d->in, MIN(d->block_pixels, p->rows - first),
                                p->first + first, 1};
         return 1;
@@ -158,23 +121,6 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
         runs[r].out_step = scale;
     }
     return rows;
-}
-
-/* bias + broadcast, for columns [column, column + n); 0 beyond the last. */
-static void start_row(const struct pass *p, size_t image, size_t half, size_t column, size_t n,
-                      float *row)
-{
-    const struct direct *d = p->d;
-    size_t valid = MIN(n, d->out - MIN(column, d->out)), first = half * d->out + column;
-    memset(row, 0, n * sizeof *row);
-    if (p->broadcast) {
-        float other[BLOCK_COLUMNS];
-        const float *x = row_read(p->cpu, step_store(p->step, p->node->broadcast), p->broadcast,
-                                  image * d->out + column, valid, other);
-        memcpy(row, x, valid * sizeof *row);
-    }
-    if (d->bias)
-        p->cpu->kernels->add(row, (const float *)d->bias->data + first, row, valid);
 }
 
 static void start_run(const struct pass *p, const struct run *run, size_t column, size_t n,
@@ -264,7 +210,7 @@ static void block_columns(const struct pass *p, const struct block *b, size_t fi
     float start[BLOCK_COLUMNS];
     for (size_t half = 0; half < d->panels.halves; half++) {
         float *c = sums + half * d->block_pixels * BLOCK_COLUMNS;
-        start_row(p, b->image, half, column, n, start);
+        frame_start_row(&p->frame, b->image, half, d->out, column, n, start);
         for (size_t r = 0; r < b->run_count; r++)
             start_run(p, &b->runs[r], column, n, start, run_sums(p, b, r, column, c), ldc);
         add_products(p, b, half, first, count, ldc, c);
@@ -306,11 +252,12 @@ static bool run_range(struct pass *p, const int *cancel)
 static bool run_strip(struct pass *p, const int *cancel)
 {
     const struct direct *d = p->d;
+    p->frame.image = p->image;
+    p->frame.first = p->first * d->stride;
     if (d->copy && d->flat &&
         !parallel_for((p->rows + BLOCK_PIXELS - 1) / BLOCK_PIXELS, cancel, copy_flat, p))
         return false;
-    if (d->copy && !d->flat &&
-        !parallel_for(p->images * frame_rows(d, p->rows), cancel, copy_frame, p))
+    if (d->copy && !d->flat && !frame_fill(&p->frame, p->images, frame_rows(d, p->rows), cancel))
         return false;
     p->across = d->flat ? 1 : (d->out_width + d->block_columns - 1) / d->block_columns;
     p->blocks = d->flat ? (p->rows + d->block_pixels - 1) / d->block_pixels
@@ -323,30 +270,34 @@ static bool run_strip(struct pass *p, const int *cancel)
     return true;
 }
 
+static void frame_sizes(const struct direct *d, struct frame *f)
+{
+    f->height = d->height;
+    f->width = d->width;
+    f->channels = d->in;
+    f->top = d->top;
+    f->left = d->left;
+    f->columns = d->frame_width;
+    f->rows = d->frame_rows;
+}
+
 static bool direct_run(struct step *step, const int *cancel, GError **error)
 {
     const struct direct *d = (const struct direct *)step->state;
     const struct node *n = step->node;
     struct pass p = {.d = d, .step = step, .cpu = step->program->cpu, .node = n};
-    p.in_type = step_store(step, n->in[0]);
     p.out_type = step_store(step, n->out);
-    p.in = step_data(step, n->in[0]);
     p.out = (char *)step_data(step, n->out);
     p.residual = n->residual ? (const char *)step_data(step, n->residual) : NULL;
-    p.broadcast = n->broadcast ? step_data(step, n->broadcast) : NULL;
     char *scratch = (char *)step_scratch(step);
     p.strip = (float *)(void *)(scratch + d->norm_bytes);
     p.range = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
     p.turn = p.range + d->panels.range_bytes / sizeof(float);
     p.threads = p.turn + (size_t)parallel_threads() * d->panels.thread_floats;
-    if (n->norm.groups) {
-        norm_describe(&p.norm, step, n->in[0], n->norm.groups, n->norm.eps);
-        p.norm.in = p.in;
-        p.norm.weight = d->norm_weight ? (const float *)d->norm_weight->data : NULL;
-        p.norm.bias = d->norm_bias ? (const float *)d->norm_bias->data : NULL;
-        if (!norm_statistics(&p.norm, (float *)(void *)scratch, cancel))
-            return fail_cancelled(error);
-    }
+    if (!frame_begin(&p.frame, step, &d->vectors, scratch, cancel))
+        return fail_cancelled(error);
+    frame_sizes(d, &p.frame);
+    p.frame.data = p.strip;
     size_t images = d->flat ? 1 : d->batch;
     size_t rows = d->flat ? d->batch * d->height * d->width : d->out_height;
     for (p.image = 0; p.image < images; p.image += d->images) {
@@ -469,22 +420,6 @@ static size_t round_bytes(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static bool direct_weights(struct step *step, struct direct *d, const int *cancel, GError **error)
-{
-    const struct node *n = step->node;
-    enum dtype dtype = cpu_weight_dtype(step->program->cpu, n->weight);
-    d->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
-    if (!d->weights)
-        return false;
-    const struct weight *vectors[] = {n->bias, n->norm.weight, n->norm.bias};
-    const struct packed **to[] = {&d->bias, &d->norm_weight, &d->norm_bias};
-    for (size_t i = 0; i < G_N_ELEMENTS(vectors); i++)
-        if (vectors[i] &&
-            !(*to[i] = step_weight(step, vectors[i], PACK_PLAIN, NULL, DTYPE_F32, cancel, error)))
-            return false;
-    return true;
-}
-
 bool direct_init(struct step *step, const int *cancel, GError **error)
 {
     const struct node *n = step->node;
@@ -511,13 +446,11 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
         add_pieces(d, i);
     d->strip_bytes = round_bytes(d->strip_bytes);
     d->thread_floats = d->in_output ? 0 : d->panels.halves * d->block_pixels * BLOCK_COLUMNS;
-    if (n->norm.groups) {
-        struct norm norm;
-        norm_describe(&norm, step, n->in[0], n->norm.groups, n->norm.eps);
-        d->norm_bytes = round_bytes(norm_scratch(&norm));
-    }
+    d->norm_bytes = frame_norm_bytes(step);
     size_t thread_floats = d->thread_floats + d->panels.thread_floats;
     step_need_scratch(step, d->norm_bytes + d->strip_bytes + d->panels.range_bytes +
                                 (size_t)parallel_threads() * thread_floats * sizeof(float));
-    return direct_weights(step, d, cancel, error);
+    enum dtype dtype = cpu_weight_dtype(step->program->cpu, n->weight);
+    d->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
+    return d->weights && frame_vectors_init(&d->vectors, step, cancel, error);
 }

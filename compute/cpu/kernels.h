@@ -33,6 +33,11 @@ enum {
     ATTENTION_SCRATCH = ATTENTION_ROWS * (ATTENTION_KEYS + ATTENTION_KEYS / 2 + 3),
 };
 
+enum {
+    WINOGRAD_OUTPUTS = 4, /* of a tile, in each direction */
+    WINOGRAD_POINTS = 6,  /* inputs and products of one */
+};
+
 /* A run of the sum that a product is: consecutive elements of the left side,
  * from offset a, against consecutive rows of a panel of weights, from row w. */
 struct product_piece {
@@ -47,9 +52,20 @@ struct kernels {
     void (*product)(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
                     size_t count, const float *w, float *c, size_t ldc);
     /* Some rows of weights in file order and format (F32, F16, BF16, either F8),
-     * [rows][in][taps], as a panel [taps][in][panel]; rows <= panel, those beyond are 0. */
-    void (*pack)(enum dtype dtype, const void *w, size_t rows, size_t in, size_t taps,
-                 float *panel);
+     * [rows][in][taps] `stride` elements apart, as a panel [taps][in][panel]; rows <= panel, those
+     * beyond are 0. */
+    void (*pack)(enum dtype dtype, const void *w, size_t stride, size_t rows, size_t in,
+                 size_t taps, float *panel);
+    /* The transforms of winograd.c; product i of each is i * stride floats from the first. A panel
+     * [9][in][panel] to [36][in][panel]. */
+    void (*winograd_weights)(const float *panel, size_t in, float *to, size_t stride);
+    /* A window of 6x6 pixels, `row` and `pixel` floats apart, to [36][channels]. */
+    void (*winograd_input)(const float *x, size_t row, size_t pixel, size_t channels, float *to,
+                           size_t stride);
+    /* Sums [36][panel] to a window of 4x4 pixels at y, plus start[panel], plus what lies at the
+     * same places from `residual` on (may be NULL, or y). */
+    void (*winograd_output)(const float *m, size_t stride, const float *start,
+                            const float *residual, float *y, size_t row, size_t pixel);
     void (*from_bf16)(const uint16_t *x, float *y, size_t n);
     void (*to_bf16)(const float *x, uint16_t *y, size_t n); /* to nearest even */
     /* silu, gelu, quick_gelu, relu, soft_clamp; y may be x. */

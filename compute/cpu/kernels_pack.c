@@ -129,7 +129,8 @@ INLINE size_t next_place(struct walk *walk)
     return place;
 }
 
-INLINE void pack(enum dtype dtype, const char *w, size_t rows, size_t in, size_t taps, float *panel)
+INLINE void pack(enum dtype dtype, const char *w, size_t stride, size_t rows, size_t in,
+                 size_t taps, float *panel)
 {
     struct walk walk = {.in = in, .taps = taps};
     size_t n = in * taps, i = 0, places[BLOCK];
@@ -138,7 +139,7 @@ INLINE void pack(enum dtype dtype, const char *w, size_t rows, size_t in, size_t
         for (size_t k = 0; k < BLOCK; k++)
             places[k] = next_place(&walk);
         for (size_t r = 0; r < PANEL; r += 8)
-            turn(dtype, w + r * n * size_of(dtype), n, i, panel + r, places);
+            turn(dtype, w + r * stride * size_of(dtype), stride, i, panel + r, places);
     }
 #endif
     while (i < n) {
@@ -147,31 +148,31 @@ INLINE void pack(enum dtype dtype, const char *w, size_t rows, size_t in, size_t
             places[k] = next_place(&walk);
         for (size_t r = 0; r < rows; r++)
             for (size_t k = 0; k < some; k++)
-                panel[places[k] + r] = element(dtype, w, r * n + i + k);
+                panel[places[k] + r] = element(dtype, w, r * stride + i + k);
         i += some;
     }
 }
 
-void KERNELS_PACK(enum dtype dtype, const void *w, size_t rows, size_t in, size_t taps,
-                  float *panel)
+void KERNELS_PACK(enum dtype dtype, const void *w, size_t stride, size_t rows, size_t in,
+                  size_t taps, float *panel)
 {
     if (rows < PANEL)
         memset(panel, 0, in * taps * PANEL * sizeof *panel);
     switch (dtype) {
     case DTYPE_F32:
-        pack(DTYPE_F32, w, rows, in, taps, panel);
+        pack(DTYPE_F32, w, stride, rows, in, taps, panel);
         break;
     case DTYPE_F16:
-        pack(DTYPE_F16, w, rows, in, taps, panel);
+        pack(DTYPE_F16, w, stride, rows, in, taps, panel);
         break;
     case DTYPE_BF16:
-        pack(DTYPE_BF16, w, rows, in, taps, panel);
+        pack(DTYPE_BF16, w, stride, rows, in, taps, panel);
         break;
     case DTYPE_F8_E4M3:
-        pack(DTYPE_F8_E4M3, w, rows, in, taps, panel);
+        pack(DTYPE_F8_E4M3, w, stride, rows, in, taps, panel);
         break;
     case DTYPE_F8_E5M2:
-        pack(DTYPE_F8_E5M2, w, rows, in, taps, panel);
+        pack(DTYPE_F8_E5M2, w, stride, rows, in, taps, panel);
         break;
     default:
         g_assert_not_reached();

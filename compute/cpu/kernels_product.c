@@ -1,7 +1,7 @@
 /*
- * The heart of convolutions and matrix products where oneDNN is not used (direct.c): a few rows of
- * the left side against one panel of weights, sums in registers. Compiled once per instruction set;
- * see kernels.h.
+ * The heart of convolutions and matrix products where oneDNN is not used (direct.c, winograd.c): a
+ * few rows of the left side against one panel of weights, sums in registers. Compiled once per
+ * instruction set; see kernels.h.
  */
 #include "compute/cpu/kernels_private.h"
 #include "compute/cpu/vector.h"

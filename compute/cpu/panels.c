@@ -61,11 +61,12 @@ static void fill_one(void *data, size_t index, int thread)
     const char *from =
         (const char *)f->weights->data + row * s->in * s->taps * dtype_size(f->weights->dtype);
     if (s->form != PANELS_PHASES) {
-        s->kernels->pack(f->weights->dtype, from, rows, s->in, s->taps, f->to + index * size);
+        s->kernels->pack(f->weights->dtype, from, s->in * s->taps, rows, s->in, s->taps,
+                         f->to + index * size);
         return;
     }
     float *whole = f->threads + (size_t)thread * s->thread_floats;
-    s->kernels->pack(f->weights->dtype, from, rows, s->in, s->taps, whole);
+    s->kernels->pack(f->weights->dtype, from, s->in * s->taps, rows, s->in, s->taps, whole);
     for (size_t i = 0; i < s->phases; i++)
         sum_phase(s, (int)i / 2, (int)i % 2, whole, f->to + (i * f->count + index) * size);
 }

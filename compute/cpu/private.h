@@ -21,6 +21,7 @@ struct cpu {
     int threads;
     bool native_bf16; /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
     bool direct;      /* products by own loops (direct.c) instead of oneDNN (product.c) */
+    bool winograd;    /* and 3x3 convolutions by winograd.c */
     bool pairs;       /* attention multiplies BF16 */
     struct backend_class class; /* what fuses depends on direct */
     GHashTable *packed;         /* set of struct packed, by weight, revision and layout */
@@ -141,6 +142,9 @@ size_t norm_scratch(const struct norm *norm); /* bytes */
 bool norm_statistics(struct norm *norm, float *scratch, const int *cancel);
 
 /* One a kind of node. False with an error. */
+/* Whether winograd_init() can make this one; says the same of an image alone and in a batch. */
+bool winograd_suits(const struct node *n);
+bool winograd_init(struct step *step, const int *cancel, GError **error);
 bool direct_init(struct step *step, const int *cancel, GError **error);
 bool product_init(struct step *step, const int *cancel, GError **error);
 bool attention_init(struct step *step, const int *cancel, GError **error);

