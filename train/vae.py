@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import signal
+import threading
 import time
 
 import numpy as np
@@ -40,10 +41,9 @@ def pictures(d, rng, n, size=128):
     out = np.empty((n, size, size, 3), np.uint8)
     for k in range(n):
         i, j = rng.integers(len(d.items), size=2)
-        name, style = d.items[i]["name"], d.items[i]["style"]
         if rng.random() < 0.75:
             b = int(rng.integers(len(data.BG_NAMES)))
-            if data.held_out(name, style, data.BG_NAMES[b]):
+            while any(data.held_out(d.items[q]["name"], d.items[q]["style"], data.BG_NAMES[b]) for q in (i, j)):
                 b = (b + 1) % len(data.BG_NAMES)
         else:
             b = rng.integers(0, 256, 3)
@@ -69,7 +69,31 @@ def to_tensor(x, device):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False):
+class Spikes:
+    """A decoder of this kind likes to put a few huge values into a corner: they pass through every group norm and set its
+    scale, as a register would (up to 300 times the mean size, 21,000 in all, and a speck in the picture). This adds up, for what
+    its convolutions give, by how much the values of the 16 largest cells are above `limit` times the mean size, in powers of e."""
+
+    def __init__(self, vae, limit=16.0):
+        self.limit, self.found = limit, threading.local()  # workers share the VAE
+        for name, m in vae.decoder.up_blocks.named_modules():
+            if isinstance(m, torch.nn.Conv2d):
+                m.register_forward_hook(self._look)
+
+    def _look(self, module, inputs, y):
+        if getattr(self.found, "rows", None) is not None:
+            a = y.float().abs()
+            top = a.amax(1).flatten(1).topk(16, 1).values.mean(1) / a.detach().mean((1, 2, 3))
+            self.found.rows.append((top / self.limit).clamp(min=1).log().mean())
+
+    def decode(self, vae, z):
+        self.found.rows = []
+        y = vae.decode(z).sample
+        rows, self.found.rows = self.found.rows, None
+        return y, torch.stack(rows).mean()
+
+
+def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False, spikes=None, spike_weight=0.05):
     """noise: half the pictures are drawn from latents that are off by up to this part of the latents' deviation, as the
     U-Net's are, so that the decoder does not make blotches of them."""
     autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16)
@@ -79,12 +103,12 @@ def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False):
     level = noise * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1).clamp(min=0)
     z = z + torch.randn_like(z) * q.mean.detach().std() * level
     with autocast:
-        y = vae.decode(z).sample
+        y, high = spikes.decode(vae, z) if spikes else (vae.decode(z).sample, x.new_zeros(()))
     e = y.float() - x
     mse, l1 = e.square().mean(), e.abs().mean()
     grad = (e[..., 1:] - e[..., :-1]).abs().mean() + (e[..., 1:, :] - e[..., :-1, :]).abs().mean()
     kl = 0.5 * (q.mean.square() + q.var - 1 - q.logvar).float().mean()
-    return 2 * mse + 0.5 * l1 + 0.25 * grad + kl_weight * kl, mse, kl
+    return 2 * mse + 0.5 * l1 + 0.25 * grad + kl_weight * kl + spike_weight * high, mse, kl, high
 
 
 @torch.no_grad()
@@ -111,6 +135,7 @@ def main():
     p.add_argument("--opt", default="muon")
     p.add_argument("--kl", type=float, default=3e-4)
     p.add_argument("--noise", type=float, default=0.2, help="see loss_of")
+    p.add_argument("--spikes", type=float, default=0.05, help="weight of the loss against huge values in the decoder; see Spikes")
     p.add_argument("--size", type=int, default=128, choices=(128, 256))
     p.add_argument("--run", default=str(RUN))
     p.add_argument("--start", help="the last.pt of another run to begin from")
@@ -131,6 +156,7 @@ def main():
     begin = a.start or (pathlib.Path(a.run) / "last.pt" if a.decoder else None)
     if begin:
         vae.load_state_dict(torch.load(begin, map_location=device)["vae"])
+    spikes = Spikes(vae) if a.spikes else None
     if a.decoder:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
@@ -155,7 +181,7 @@ def main():
     while (spent := time.time() - start) < total and not stop:
         lr = a.lr * schedule(spent / total)
         x = to_tensor(pictures(d, rng, a.batch, a.size), device)
-        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise, a.bf16), parameters, [(s,) for s in x.split(a.slice)])
+        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise, a.bf16, spikes, a.spikes), parameters, [(s,) for s in x.split(a.slice)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(lr, lr * 0.5 if muon else lr, pool)
         opt.zero_grad()
@@ -165,7 +191,7 @@ def main():
         if time.time() - said > 30:
             m = np.mean(acc, 0)
             row = {"minutes": round(spent / 60, 2), "steps": steps, "pictures": samples, "lr": lr, "loss": round(m[0], 5),
-                   "train_psnr": round(-10 * np.log10(m[1] / 4), 2), "kl": round(m[2], 3)}
+                   "train_psnr": round(-10 * np.log10(m[1] / 4), 2), "kl": round(m[2], 3), "spikes": round(m[3], 3)}
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             log.flush()
