@@ -45,7 +45,7 @@ def caption(rng, items, i, bg, place=None, other=None, mirror=False):
         what += ", mirrored"
     if rng.random() < 0.08 and other is None and not place:
         what += ", " + ", ".join(rng.permutation(r["keywords"])[:2])
-    say_style = rng.random() < 0.85
+    say_style = rng.random() < 0.92
     say_bg = bg != 0 or rng.random() < 0.5
     b = f"{data.BG_NAMES[bg]} background"
     k = rng.random()
