@@ -7,6 +7,7 @@ composing is one multiply and one add) and `data/items.json`. A picture is one d
 size on one of twelve plain backgrounds, or two drawings side by side at half size; see `Composer`.
 """
 import argparse
+import concurrent.futures
 import io
 import json
 import pathlib
@@ -34,24 +35,26 @@ def held_out(name, style, background):
     return zlib.crc32(f"{name}|{style}|{background}".encode()) % 20 == 0
 
 
-def pack(source):
+def unpack(blob):
+    """One WebP picture to its sprites of 256, 128 and 64 pixels."""
     from PIL import Image
+    a = np.asarray(Image.open(io.BytesIO(blob)).convert("RGBA"), np.float32)
+    a = np.concatenate([a[..., :3] * a[..., 3:] / 255, a[..., 3:]], -1)
+    return [np.round(a.reshape(256 // n, n, 256 // n, n, 4).mean((1, 3))).astype(np.uint8) for n in (1, 2, 4)]
+
+
+def pack(source):
     source = pathlib.Path(source)
     rows = [json.loads(line) for line in open(source / "captions.jsonl", encoding="utf-8")]
     rows = [r for r in rows if r["file"].split("/")[0] in ARCHIVES]
     DATA.mkdir(exist_ok=True)
     tars = {a: tarfile.open(source / f"{a}.tar") for a in ARCHIVES}
-    full = np.lib.format.open_memmap(DATA / "sprites-256.npy", "w+", np.uint8, (len(rows), 256, 256, 4))
-    half = np.lib.format.open_memmap(DATA / "sprites-128.npy", "w+", np.uint8, (len(rows), 128, 128, 4))
-    quarter = np.lib.format.open_memmap(DATA / "sprites-64.npy", "w+", np.uint8, (len(rows), 64, 64, 4))
-    for i, r in enumerate(rows):
-        blob = tars[r["file"].split("/")[0]].extractfile(r["file"]).read()
-        a = np.asarray(Image.open(io.BytesIO(blob)).convert("RGBA"), np.float32)
-        a = np.concatenate([a[..., :3] * a[..., 3:] / 255, a[..., 3:]], -1)
-        full[i] = np.round(a)
-        for out, n in ((half, 2), (quarter, 4)):
-            s = 256 // n
-            out[i] = np.round(a.reshape(s, n, s, n, 4).mean((1, 3)))
+    out = [np.lib.format.open_memmap(DATA / f"sprites-{s}.npy", "w+", np.uint8, (len(rows), s, s, 4)) for s in (256, 128, 64)]
+    blobs = [tars[r["file"].split("/")[0]].extractfile(r["file"]).read() for r in rows]
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        for i, sprites in enumerate(pool.map(unpack, blobs, chunksize=32)):
+            for o, s in zip(out, sprites):
+                o[i] = s
     items = [{k: r[k] for k in ("style", "name", "keywords", "group", "subgroup")} for r in rows]
     json.dump(items, open(DATA / "items.json", "w"))
     print(f"{len(rows)} drawings packed into {DATA}")

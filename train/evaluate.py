@@ -106,6 +106,7 @@ def main():
     todo = [q for k, q in enumerate(every) if int(k * a.fraction) != int((k - 1) * a.fraction) or k == 0]
     pipe = StableDiffusionPipeline.from_pretrained(a.model, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
+    pipe.to("cuda" if torch.cuda.is_available() and not a.figment else "cpu")
     start = time.time()
     if a.figment:
         draw_with_figment(a.figment, a.model, todo, out, a.steps, a.guidance, a.threads)
@@ -146,7 +147,7 @@ def main():
         report["two"] = {"pictures": len(rows), "both_top5_of_300": round(float((sides[0] & sides[1]).mean()), 4),
                          "one_top5_of_300": round(float((sides[0] | sides[1]).mean()), 4)}
     x = [vae_module.held_out_set(d, 24, s) for s in (128, 256)]
-    pipe.vae.eval()
+    pipe.vae.eval().cpu()
     report["vae_psnr_128"], report["vae_psnr_256"] = [round(vae_module.psnr(pipe.vae, s, "cpu")[0], 2) for s in x]
     json.dump(report, open(out / "report.json", "w"), indent=1)
     print(json.dumps(report, indent=1))

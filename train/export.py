@@ -48,7 +48,7 @@ def half(state):
 def preview(pool_file, n=192):
     """[5, 3]: four latents and a constant to a colour in -1 to 1, the best linear map over n training pictures."""
     s, d = torch.load(pool_file), data.Drawings((256, 128, 64), mmap=True)
-    rows = np.random.default_rng(3).choice(len(s["specs"]), n, replace=False)
+    rows = np.random.default_rng(3).choice(len(s["specs"]), min(n, len(s["specs"])), replace=False)
     x = torch.tensor(np.stack([d.compose(*s["specs"][r], size=model.SIZE) for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
     colours = F.avg_pool2d(x, 8).permute(0, 2, 3, 1).reshape(-1, 3)
     z = s["latents"][torch.from_numpy(rows)].float().permute(0, 2, 3, 1).reshape(-1, 4)

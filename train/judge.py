@@ -55,6 +55,7 @@ def augment(x, rng):
     m = torch.zeros(n, 2, 3)
     m[:, 0, 0] = m[:, 1, 1] = s
     m[:, :, 2] = t
+    m = m.to(x.device)
     x = F.grid_sample(x, F.affine_grid(m, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
     if rng.random() < 0.6:
         k = int(rng.integers(1, 3))
@@ -75,9 +76,10 @@ def batch(d, rng, n, drawings, held):
 
 
 def load():
+    """The trained judge, on the CPU."""
     d_names = json.load(open(RUN / "report.json"))["things"]
     j = Judge(d_names)
-    j.load_state_dict(torch.load(RUN / "last.pt"))
+    j.load_state_dict(torch.load(RUN / "last.pt", map_location="cpu"))
     return j.eval()
 
 
@@ -89,24 +91,25 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(21)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     rng = np.random.default_rng(21)
     RUN.mkdir(parents=True, exist_ok=True)
     d = data.Drawings((64,))
     everything = np.arange(len(d.items))
     common = set(captions.common_things())
     frequent = np.array([i for i in everything if d.items[i]["name"] in common])
-    j = Judge(len(d.names))
+    j = Judge(len(d.names)).to(device)
     muon, rest = optim.split(j.parameters(), [j.thing.weight, j.style.weight, j.background.weight, j.body[0].weight])
     opt = optim.MuonAdamW(muon, rest)
     before, spent, half = 0, 0.0, RUN / "unfinished.pt"
     if half.exists():
-        s = torch.load(half)
+        s = torch.load(half, map_location=device)
         j.load_state_dict(s["judge"])
         opt.load_state_dict(s["opt"])
         before, spent = s["pictures"], s["spent"]
         rng = np.random.default_rng(21 + before)
     elif (RUN / "last.pt").exists():  # go on from the last run, with a schedule of its own
-        j.load_state_dict(torch.load(RUN / "last.pt"))
+        j.load_state_dict(torch.load(RUN / "last.pt", map_location=device))
         before = json.load(open(RUN / "report.json"))["pictures"]
     start, stop = time.time() - spent, []
     said = saved = time.time()
@@ -123,8 +126,9 @@ def main():
         if time.time() - saved > 180:
             keep()
             saved = time.time()
-        x, thing, style, bg = batch(d, rng, a.batch, frequent if rng.random() < 0.4 else everything, False)
-        o = j(augment(to_input(x), rng))
+        x, *labels = batch(d, rng, a.batch, frequent if rng.random() < 0.4 else everything, False)
+        thing, style, bg = (y.to(device) for y in labels)
+        o = j(augment(to_input(x).to(device), rng))
         loss = F.cross_entropy(o[0], thing, label_smoothing=0.05) + F.cross_entropy(o[1], style) + 0.3 * F.cross_entropy(o[2], bg)
         loss.backward()
         lr = a.lr * min(1, t / 0.03 + 0.05) * min(1, (1 - t) / 0.5)
@@ -135,7 +139,7 @@ def main():
         if time.time() - said > 20:
             print(json.dumps({"minutes": round(t * a.minutes, 2), "pictures": n, "loss": round(np.mean(acc, 0)[0], 3), "top1": round(np.mean(acc, 0)[1], 3)}), flush=True)
             said, acc = time.time(), []
-    j.eval()
+    j.eval().cpu()
     report = {"things": len(d.names), "pictures": before + n, "seconds": round(time.time() - start)}
     for label, drawings in (("all", everything), ("common", frequent)):
         hits = []

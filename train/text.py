@@ -58,6 +58,7 @@ def main():
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--lr", type=float, default=4e-3)
     p.add_argument("--opt", default="muon")
+    p.add_argument("--slice", type=int, default=16)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--out", default=str(RUN / "last.pt"))
     p.add_argument("--start", help="last.pt of a U-Net run, whose text encoder to go on with")
@@ -116,7 +117,7 @@ def main():
     while (t := (time.time() - start) / total) < 1 and not stop:
         lr = a.lr * min(1, t / 0.03 + 0.05) * min(1, (1 - t) / 0.6)
         ids, y = batch(a.batch)
-        acc += pool.gradients(loss_fn, muon + rest, list(zip(ids.split(16), y.split(16))))
+        acc += pool.gradients(loss_fn, muon + rest, list(zip(ids.split(a.slice), y.split(a.slice))))
         opt.step(lr, lr * 0.5 if muon else lr, pool)
         opt.zero_grad()
         n += a.batch

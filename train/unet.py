@@ -86,7 +86,7 @@ class Pool:
 
     def state(self):
         n = len(self.specs)
-        return {"latents": self.latents[:n].cpu(), "specs": self.specs, "rows": self.rows}
+        return {"latents": self.latents[:n].cpu().clone(), "specs": self.specs, "rows": self.rows}
 
     def load(self, s):
         self.specs, self.rows = s["specs"], s["rows"]
