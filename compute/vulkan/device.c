@@ -156,7 +156,7 @@ static void read_features(struct device *d, const VkPhysicalDeviceProperties *p,
     d->subgroup_control = control.subgroupSizeControl && control.computeFullSubgroups;
 }
 
-static void lower_limits(struct limits *l)
+static void lower_limits(struct device *d, struct limits *l)
 {
     const char *text = g_getenv("FIGMENT_VULKAN_LIMITS");
     if (!text)
@@ -179,6 +179,8 @@ static void lower_limits(struct limits *l)
             l->shared = MIN(l->shared, (uint32_t)n);
         else if (g_str_has_prefix(*part, "groups="))
             l->groups = MIN(l->groups, (uint32_t)n);
+        else if (g_str_has_prefix(*part, "plain="))
+            d->texel_kernels = false;
     }
     g_strfreev(parts);
 }
@@ -200,7 +202,7 @@ static void read_limits(struct device *d, const VkPhysicalDeviceLimits *p, uint6
         if (d->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
             l->heap = MAX(l->heap, d->memory.memoryHeaps[i].size);
     d->info.memory = l->heap;
-    lower_limits(l);
+    lower_limits(d, l);
     d->timestamp_ns = p->timestampPeriod;
 }
 
@@ -251,7 +253,7 @@ static void describe(struct device *d, VkPhysicalDevice physical)
     memcpy(d->cache_uuid, p.properties.pipelineCacheUUID, VK_UUID_SIZE);
     d->driver_version = p.properties.driverVersion;
     d->vendor_id = p.properties.vendorID;
-    d->lavapipe = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
+    d->lavapipe = d->texel_kernels = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
     d->subgroup = d->subgroup_min = d->subgroup_max = subgroup.subgroupSize;
     read_features(d, &p.properties, &subgroup);
     read_limits(d, &p.properties.limits, allocation.maxMemoryAllocationSize);

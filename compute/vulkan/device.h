@@ -3,7 +3,8 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups).
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups; "plain=1":
+ * lavapipe runs the kernels of GPUs).
  */
 #pragma once
 
@@ -41,9 +42,10 @@ struct device {
     VkPhysicalDeviceMemoryProperties memory;
     uint8_t device_uuid[VK_UUID_SIZE], driver_uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
     uint32_t driver_version, vendor_id;
-    bool lost;         /* set by queue.c */
-    bool lavapipe;     /* Mesa's software device: short loops, slow shared memory */
-    uint32_t subgroup; /* lanes, as the driver picks */
+    bool lost;          /* set by queue.c */
+    bool lavapipe;      /* Mesa's software device: short loops */
+    bool texel_kernels; /* reads through texel buffers, reduces within a subgroup: for lavapipe */
+    uint32_t subgroup;  /* lanes, as the driver picks */
     uint32_t subgroup_min, subgroup_max; /* what can be asked for; equal to subgroup when nothing */
     bool subgroup_control;
     bool f16;                /* 16-bit storage buffers */

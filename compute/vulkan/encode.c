@@ -61,7 +61,7 @@ bool span_weight(struct encoder *e, const struct weight *w, enum packing packing
 void dispatch_bind(const struct encoder *e, struct dispatch *dispatch, uint32_t slot,
                    struct span span, uint64_t first, uint64_t bytes, bool write)
 {
-    bool texels = e->b->d->lavapipe && !write && span.store != DTYPE_I32;
+    bool texels = e->b->d->texel_kernels && !write && span.store != DTYPE_I32;
     struct binding *b = &dispatch->bindings[dispatch->binding_count++];
     /* A poisoned gap is bound too: else many devices answer a read behind the end with 0. */
     uint64_t gap = write ? 0 : e->b->base.gap;
@@ -125,8 +125,8 @@ static bool fits(const struct encoder *e, uint64_t bytes, GError **error)
 bool rows_in_range(const struct encoder *e, uint64_t row_bytes, uint64_t *rows, GError **error)
 {
     uint64_t range = e->b->d->limits.range;
-    if (e->b->d
-            ->lavapipe) /* texel buffers have a limit of their own, in texels of 8 bytes or more */
+    if (e->b->d->texel_kernels) /* texel buffers have a limit of their own, in texels of 8 bytes or
+                                   more */
         range = MIN(range, e->b->d->limits.texels * 8);
     *rows = range / row_bytes / ROW_STEP * ROW_STEP;
     return *rows > 0 || too_large(e, row_bytes * ROW_STEP, error);
@@ -140,7 +140,7 @@ static uint32_t local_size(const struct encoder *e)
 /* Workgroups that reduce: one subgroup on lavapipe. */
 static uint32_t reducing_size(const struct encoder *e)
 {
-    return e->b->d->lavapipe ? 8 : local_size(e);
+    return e->b->d->texel_kernels ? 8 : local_size(e);
 }
 
 static struct pipeline_key key_of(const char *shader, uint32_t local, bool aligned)
@@ -175,7 +175,7 @@ static bool encode_unary(struct encoder *e, const struct node *n, GError **error
 {
     struct span x = span_of(e, n->in[0]), y = span_of(e, n->out);
     uint64_t quads = ceil_div(tensor_count(n->out), 4), quad_bytes = 4 * element(e);
-    bool texels = e->b->d->lavapipe;
+    bool texels = e->b->d->texel_kernels;
     for (uint64_t first = 0; first < quads;) {
         uint64_t count = next_quads(e, quads - first);
         struct push_unary push = {(uint32_t)count, n->op == OP_scale ? n->params.scale.factor : 0};
@@ -204,7 +204,7 @@ static bool encode_add_flat(struct encoder *e, const struct node *n, GError **er
         dispatch_bind(e, &d, 1, b, first * quad_bytes, count * quad_bytes, false);
         dispatch_bind(e, &d, 2, y, first * quad_bytes, count * quad_bytes, true);
         dispatch_fold(e, &d, ceil_div(count, key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
         first += count;
     }
@@ -240,7 +240,7 @@ static bool encode_add(struct encoder *e, const struct node *n, GError **error)
         dispatch_bind(e, &d, 1, b, 0, b.bytes, false);
         dispatch_bind(e, &d, 2, y, first * row_bytes, count * row_bytes, true);
         dispatch_fold(e, &d, ceil_div(count * ceil_div(channels, 4), key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -261,7 +261,7 @@ static bool encode_geglu(struct encoder *e, const struct node *n, GError **error
         dispatch_bind(e, &d, 0, x, first * 2 * row_bytes, count * 2 * row_bytes, false);
         dispatch_bind(e, &d, 1, y, first * row_bytes, count * row_bytes, true);
         dispatch_fold(e, &d, ceil_div(count * ceil_div(channels, 4), key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -286,7 +286,7 @@ static bool encode_concat(struct encoder *e, const struct node *n, GError **erro
         uint64_t quads = ceil_div(left, 4) + ceil_div(right, 4);
         dispatch_fold(e, &d, ceil_div(count * quads, key.constants[0]));
         d.trips = 4;
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -320,7 +320,7 @@ static bool encode_upsample_nearest(struct encoder *e, const struct node *n, GEr
         dispatch_bind(e, &d, 0, x, low * row_bytes, (high - low) * row_bytes, false);
         dispatch_bind(e, &d, 1, y, first * row_bytes, count * row_bytes, true);
         dispatch_fold(e, &d, ceil_div(count * ceil_div(channels, 4), key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -348,7 +348,7 @@ static bool encode_embedding(struct encoder *e, const struct node *n, GError **e
         dispatch_bind(e, &d, 1, table, first * row_bytes, count * row_bytes, false);
         dispatch_bind(e, &d, 2, y, 0, rows * row_bytes, true);
         dispatch_fold(e, &d, ceil_div(rows * ceil_div(channels, 4), key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -368,7 +368,7 @@ static bool encode_time_embedding(struct encoder *e, const struct node *n, GErro
     dispatch_bind(e, &d, 0, steps, 0, steps.bytes, false);
     dispatch_bind(e, &d, 1, y, 0, y.bytes, true);
     dispatch_fold(e, &d, ceil_div(tensor_count(n->out), key.constants[0]));
-    return dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error);
+    return dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error);
 }
 
 /* The scale and shift of a norm, or ones and zeros. */
@@ -400,7 +400,7 @@ static bool encode_layer_norm(struct encoder *e, const struct node *n, GError **
         dispatch_bind(e, &d, 3, y, first * row_bytes, count * row_bytes, true);
         dispatch_fold(e, &d, count);
         d.trips = 3 * ceil_div(channels, 4 * key.constants[0]) + 64;
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;
@@ -468,7 +468,7 @@ static bool encode_norm_stats(struct encoder *e, const struct norm_shape *s, str
             dispatch_bind(e, &d, 1, partials, 0, s->partial_bytes, true);
             dispatch_fold(e, &d, ceil_div(chunks * s->quads, key.constants[0]));
             d.trips = s->chunk;
-            if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+            if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
                 return false;
         }
     }
@@ -496,7 +496,7 @@ static bool encode_norm_scale(struct encoder *e, const struct node *n, const str
     dispatch_bind(e, &d, 2, bias, 0, bias.bytes, false);
     dispatch_bind(e, &d, 3, scales, 0, scales.bytes, true);
     d.trips = (2 * s->chunks + 1) * ceil_div(s->channels / groups, key.constants[0]) + 64;
-    return dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error);
+    return dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error);
 }
 
 static bool encode_group_norm(struct encoder *e, const struct node *n, GError **error)
@@ -538,7 +538,7 @@ static bool encode_group_norm(struct encoder *e, const struct node *n, GError **
         dispatch_bind(e, &d, 1, scales, 0, s.scale_bytes, false);
         dispatch_bind(e, &d, 2, y, first * row_bytes, count * row_bytes, true);
         dispatch_fold(e, &d, ceil_div(count * s.quads, key.constants[0]));
-        if (!dispatch_add(e, &d, &key, e->b->d->lavapipe, &push, sizeof push, error))
+        if (!dispatch_add(e, &d, &key, e->b->d->texel_kernels, &push, sizeof push, error))
             return false;
     }
     return true;

@@ -181,6 +181,7 @@ static bool reduce_parts(struct encoder *e, const struct push_conv2d *push, stru
     key.subgroup = 0;
     key.constant_count = 4;
     key.constants[0] = 128;
+    key.constants[2] &= ~(uint32_t)(FLAG_CONV | FLAG_UPSAMPLE);
     dispatch_fold(e, &d, ceil_div((uint64_t)push->rows * push->columns / 4, key.constants[0]));
     d.trips = push->split;
     return dispatch_add(e, &d, &key, false, push, sizeof *push, error);
@@ -295,7 +296,11 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
     out->bytes = parts.bytes;
     product.bindings[product.binding_count] = *out;
     product.bindings[product.binding_count++].slot = 6;
-    return dispatch_add(e, &product, &key, false, &push, sizeof push, error) &&
+    /* Parts have no epilogue: one pipeline for all of them. */
+    struct pipeline_key part = key;
+    part.constants[2] &= FLAG_CONV | FLAG_UPSAMPLE;
+    part.constants[3] = ACTIVATION_NONE;
+    return dispatch_add(e, &product, &part, false, &push, sizeof push, error) &&
            reduce_parts(e, &push, key, parts, &d, error);
 }
 

@@ -2,6 +2,7 @@
 
 #include "compute/vulkan/queue.h"
 #include "compute/vulkan/shaders.h"
+#include "compute/vulkan/variants.h"
 
 #include <gio/gio.h>
 #include <glib/gstdio.h>
@@ -239,6 +240,9 @@ VkPipeline pipelines_get(struct pipelines *p, const struct pipeline_key *key, co
         g_string_free(text, true);
         return pipeline;
     }
+    const struct variant_shader *variants = variant_find(key->shader);
+    g_assert(variants && variant_allowed(variants, key->constants, key->constant_count,
+                                         strncmp(suffix, "_f16", 4) == 0));
     const struct shader *shader = find_shader(key->shader, suffix);
     if (!shader)
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
@@ -253,4 +257,13 @@ VkPipeline pipelines_get(struct pipelines *p, const struct pipeline_key *key, co
     p->changed = true;
     g_hash_table_insert(p->table, g_string_free(text, false), (gpointer)pipeline);
     return pipeline;
+}
+
+void pipelines_list(const struct pipelines *p, GString *out)
+{
+    GHashTableIter iter;
+    gpointer text;
+    g_hash_table_iter_init(&iter, p->table);
+    while (g_hash_table_iter_next(&iter, &text, NULL))
+        g_string_append_printf(out, "%s\n", (const char *)text);
 }

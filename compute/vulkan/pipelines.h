@@ -29,6 +29,8 @@ VkDescriptorSetLayout pipelines_set_layout(const struct pipelines *p);
 /* Borrowed. Fails when the driver cannot build it, or there is no such shader (a sentence). */
 VkPipeline pipelines_get(struct pipelines *p, const struct pipeline_key *key, const char *suffix,
                          GError **error);
+/* One line for each pipeline that was asked for: "<shader><suffix>,<subgroup>,<constant 0>,..." */
+void pipelines_list(const struct pipelines *p, GString *out);
 bool pipelines_have(const char *shader, const char *suffix);
 /* Writes the cache file when something new was compiled. Failing to is only logged. */
 void pipelines_save(struct pipelines *p);

@@ -151,13 +151,14 @@ static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, G
 
 static bool can_register(const struct vulkan_backend *b)
 {
-    return b->d->lavapipe && b->d->subgroup_min <= 8 && b->d->subgroup_max >= 8;
+    return b->d->texel_kernels && b->d->subgroup_min <= 8 && b->d->subgroup_max >= 8;
 }
 
 static bool can_matrix(const struct vulkan_backend *b, const struct matrix_shape *s)
 {
     uint32_t local = 4 * b->d->subgroup;
-    bool whole = 32 % s->m == 0 && 32 % s->n == 0 && s->n % 4 == 0 && 32 % s->k == 0;
+    bool whole =
+        32 % s->m == 0 && 32 % s->n == 0 && 32 % s->k == 0 && MIN(MIN(s->m, s->n), s->k) >= 8;
     return b->base.precision == DTYPE_F16 && pipelines_have("conv2d_matrix", "_f16") && whole &&
            local <= b->d->limits.invocations && local <= 512 && b->d->limits.shared >= 32768;
 }

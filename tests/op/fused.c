@@ -1,7 +1,7 @@
 /*
  * Fused = unfused: networks made of the patterns that the planner fuses, on a back end as it is and
- * on the same back end with every fusion switched off; also that a cancelled run ends and leaves
- * nothing behind.
+ * on the CPU back end in F32 with every fusion switched off; also that a cancelled run ends and
+ * leaves nothing behind.
  *
  *     test_op_fused BACKEND
  */

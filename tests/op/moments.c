@@ -11,6 +11,7 @@
 #include "tests/check.h"
 #ifdef FIGMENT_HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
+#include "tests/vulkan/record.h"
 #endif
 
 #define EPS 1e-6f
@@ -153,6 +154,9 @@ int main(int argc, char **argv)
         for (gsize i = 0; i < G_N_ELEMENTS(shapes); i++)
             try_shape(b, &shapes[i]);
     }
+#ifdef FIGMENT_HAVE_VULKAN
+    record_pipelines(b);
+#endif
     backend_destroy(b);
     return check_result();
 }

@@ -49,5 +49,7 @@ bool op_is_16bit(const struct op_case *c);
 
 /* All golden cases of op_under_test (op_main.c). */
 int op_test_goldens(const char *backend);
-/* Each line's network fused and unfused (tests/op/fused.c). */
+/* Each line's network against the CPU back end, F32 and unfused (tests/op/fused.c). */
 int op_test_fused(const char *backend, const char *const *lines, size_t count);
+/* The same for lines that may have nothing to fuse (tests/op/variants.c). */
+int op_test_lines(const char *backend, const char *const *lines, size_t count);

@@ -1,0 +1,100 @@
+/*
+ * What goldens and networks leave out, against the CPU back end with every fusion switched off
+ * (which the goldens hold to PyTorch). The lines are few that hold every pair of choices: an
+ * epilogue's parts, whole quads or not, tiles of few rows, a split K (i=63 and more).
+ * tests/vulkan/coverage.c tells when one is missing.
+ *
+ *     test_op_variants BACKEND
+ */
+#include "tests/op/op_test.h"
+
+const char op_under_test[] = "variants";
+
+static struct tensor *attention(struct op_case *c)
+{
+    int64_t b = op_int(c, "b", 1), heads = op_int(c, "c", 1), width = heads * op_int(c, "d", 1);
+    int64_t queries[] = {b, op_int(c, "l", 1), width}, keys[] = {b, op_int(c, "m", 1), width};
+    struct tensor *q = op_input(c, "q", 1, 0, 3, queries), *k = op_input(c, "k", 1, 0, 3, keys);
+    return op_attention(c->tape, q, k, op_input(c, "v", 1, 0, 3, keys),
+                        (struct attention_params){.heads = (int)heads});
+}
+
+/* The product alone: [b, h, w, o], or 2 * o for geglu. */
+static struct tensor *product(struct op_case *c, const int64_t *dims, int64_t out)
+{
+    int64_t in = op_int(c, "i", 1);
+    bool conv = op_is(c, "op", "conv2d"), up = op_int(c, "upsample", 0);
+    struct tensor *x = op_input(c, "x", 1, 0, 4, (int64_t[]){dims[0], dims[1], dims[2], in});
+    const struct weight *bias = op_int(c, "bias", 0) ? op_weight(c, "bias", 1, 1, &out) : NULL;
+    if (!conv)
+        return op_linear(c->tape, x, op_weight(c, "w", 0.25, 2, (int64_t[]){out, in}), bias);
+    if (up)
+        x = op_upsample_nearest(c->tape, x, 2 * (int)dims[1], 2 * (int)dims[2]);
+    return op_conv2d(c->tape, x, op_weight(c, "w", 0.25, 4, (int64_t[]){out, in, 3, 3}), bias,
+                     (struct conv2d_params){.padding = -1});
+}
+
+struct tensor *op_record(struct op_case *c)
+{
+    struct tape *t = c->tape;
+    if (op_is(c, "op", "attention"))
+        return attention(c);
+    int64_t out = op_int(c, "o", 1);
+    int64_t dims[] = {op_int(c, "b", 1), op_int(c, "h", 1), op_int(c, "w", 1), out};
+    bool geglu = op_int(c, "geglu", 0);
+    struct tensor *y = product(c, dims, geglu ? 2 * out : out);
+    if (geglu)
+        y = op_geglu(t, y);
+    if (op_int(c, "broadcast", 0))
+        y = op_add(t, y, op_input(c, "e", 1, 0, 2, (int64_t[]){dims[0], out}));
+    if (op_int(c, "residual", 0))
+        y = op_add(t, y, op_input(c, "r", 1, 0, 4, y->dims));
+    if (op_is(c, "act", "silu"))
+        y = op_silu(t, y);
+    else if (op_is(c, "act", "gelu"))
+        y = op_gelu(t, y);
+    else if (op_is(c, "act", "quick_gelu"))
+        y = op_quick_gelu(t, y);
+    else if (op_is(c, "act", "relu"))
+        y = op_relu(t, y);
+    /* A product that is an output is stored in 32 bits. */
+    return op_int(c, "f32", 0) ? y : op_scale(t, y, 0.5f);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const lines[] = {
+        "variants op=attention l=5 m=7 c=1 d=70",
+        "variants op=attention b=2 l=3 m=9 c=2 d=130",
+        "variants op=conv2d b=1 h=1 w=1 i=7 o=13 bias=1 upsample=1 broadcast=1 residual=1 act=gelu",
+        "variants op=conv2d b=1 h=1 w=2 i=64 o=12 broadcast=1 residual=1 act=relu",
+        "variants op=conv2d b=1 h=1 w=2 i=63 o=13 bias=1 upsample=1 act=quick_gelu",
+        "variants op=conv2d b=1 h=1 w=1 i=8 o=12 upsample=1 broadcast=1 f32=1 act=silu",
+        "variants op=linear b=1 h=1 w=2 i=512 o=12 geglu=1",
+        "variants op=linear b=1 h=1 w=2 i=24 o=12 residual=1 act=quick_gelu",
+        "variants op=linear b=1 h=2 w=3 i=512 o=12 f32=1 act=gelu",
+        "variants op=linear b=1 h=1 w=2 i=511 o=13 bias=1 residual=1 act=silu",
+        "variants op=conv2d b=1 h=1 w=1 i=7 o=13 bias=1 upsample=1 f32=1 act=relu",
+        "variants op=conv2d b=1 h=1 w=1 i=63 o=13 bias=1 upsample=1 broadcast=1 f32=1",
+        "variants op=linear b=1 h=1 w=2 i=23 o=13 bias=1 geglu=1",
+        "variants op=conv2d b=1 h=1 w=2 i=7 o=13 bias=1 broadcast=1 f32=1 act=quick_gelu",
+        "variants op=linear b=1 h=2 w=3 i=24 o=12 residual=1 act=relu",
+        "variants op=linear b=1 h=1 w=2 i=24 o=12 f32=1 act=gelu",
+        "variants op=linear b=1 h=1 w=2 i=23 o=13 bias=1 residual=1 act=silu",
+        "variants op=conv2d b=2 h=3 w=2 i=63 o=13 bias=1 upsample=1 broadcast=1 residual=1 "
+        "act=gelu",
+        "variants op=conv2d b=1 h=2 w=3 i=64 o=12 bias=1 broadcast=1 f32=1 act=silu",
+        "variants op=conv2d b=1 h=1 w=1 i=63 o=13 bias=1 upsample=1 f32=1 act=relu",
+        "variants op=conv2d b=1 h=1 w=2 i=7 o=13 bias=1 upsample=1 broadcast=1 residual=1",
+        "variants op=conv2d b=1 h=1 w=1 i=64 o=12 upsample=1 broadcast=1 residual=1 act=quick_gelu",
+        "variants op=linear b=1 h=2 w=3 i=511 o=13 geglu=1",
+        "variants op=linear b=1 h=1 w=2 i=24 o=12 geglu=1",
+        "variants op=conv2d b=2 h=3 w=2 i=64 o=12 upsample=1 broadcast=1 f32=1 act=silu",
+        "variants op=conv2d b=2 h=3 w=2 i=7 o=13 bias=1 upsample=1 broadcast=1 f32=1 act=relu",
+        "variants op=conv2d b=2 h=3 w=2 i=8 o=12 upsample=1 broadcast=1 f32=1 act=quick_gelu",
+        "variants op=linear b=1 h=3 w=5 i=512 o=12 bias=1 geglu=1",
+        "variants op=conv2d b=1 h=1 w=2 i=63 o=13 bias=1 residual=1",
+        "variants op=conv2d b=1 h=1 w=2 i=63 o=13 f32=1 act=quick_gelu",
+    };
+    return op_test_lines(argc > 1 ? argv[1] : "cpu:f32", lines, G_N_ELEMENTS(lines));
+}
