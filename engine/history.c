@@ -12,19 +12,36 @@ struct history {
     sqlite3_stmt *get; /* of history_get() */
 };
 
-static const char schema[] =
-    "PRAGMA journal_mode = WAL;"
-    "PRAGMA synchronous = NORMAL;"
-    "CREATE TABLE IF NOT EXISTS pictures ("
-    "  id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,"
-    "  width INTEGER, height INTEGER, prompt TEXT, negative TEXT, model TEXT, sampler TEXT,"
-    "  seed INTEGER, parameters TEXT, favourite INTEGER NOT NULL DEFAULT 0, seen INTEGER DEFAULT "
-    "0);"
-    "CREATE INDEX IF NOT EXISTS pictures_created ON pictures (created DESC);"
-    "CREATE INDEX IF NOT EXISTS pictures_model ON pictures (model);";
+static const char settings[] = "PRAGMA journal_mode = WAL;"
+                               "PRAGMA synchronous = NORMAL;";
 
-static const char columns[] = "id, path, created, width, height, prompt, negative, model, sampler, "
-                              "seed, parameters, favourite";
+/* Ids are not used twice: who still knows a picture that is gone must not take another for it. */
+#define TABLE                                                                                      \
+    "CREATE TABLE IF NOT EXISTS pictures ("                                                        \
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, created INTEGER NOT NULL," \
+    "  width INTEGER, height INTEGER, prompt TEXT, negative TEXT, model TEXT, sampler TEXT,"       \
+    "  seed INTEGER, parameters TEXT, favourite INTEGER NOT NULL DEFAULT 0,"                       \
+    "  seen INTEGER DEFAULT 0);"                                                                   \
+    "CREATE INDEX IF NOT EXISTS pictures_created ON pictures (created DESC);"                      \
+    "CREATE INDEX IF NOT EXISTS pictures_model ON pictures (model);"
+
+#define COLUMNS                                                                                    \
+    "id, path, created, width, height, prompt, negative, model, sampler, seed, parameters, "       \
+    "favourite"
+
+/* What follows the last slash of a path. */
+#define FILE_NAME "substr(path, length(rtrim(path, replace(path, '/', ''))) + 1)"
+
+/* An index of before used them twice. */
+static const char renewal[] = "BEGIN IMMEDIATE;"
+                              "ALTER TABLE pictures RENAME TO before;"
+                              "DROP INDEX IF EXISTS pictures_created;"
+                              "DROP INDEX IF EXISTS pictures_model;" TABLE
+                              "INSERT INTO pictures (" COLUMNS ") SELECT " COLUMNS " FROM before;"
+                              "DROP TABLE before;"
+                              "COMMIT;";
+
+static const char columns[] = COLUMNS;
 
 void history_entry_free(struct history_entry *entry)
 {
@@ -51,6 +68,18 @@ static bool run(struct history *history, const char *sql, GError **error)
     return sqlite3_exec(history->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail(history, error);
 }
 
+static bool is_old(sqlite3 *db)
+{
+    sqlite3_stmt *s = NULL;
+    bool old = sqlite3_prepare_v2(db,
+                                  "SELECT 1 FROM sqlite_master WHERE name = 'pictures' AND "
+                                  "sql NOT LIKE '%AUTOINCREMENT%'",
+                                  -1, &s, NULL) == SQLITE_OK &&
+               sqlite3_step(s) == SQLITE_ROW;
+    sqlite3_finalize(s);
+    return old;
+}
+
 static sqlite3 *open_file(const char *path)
 {
     sqlite3 *db = NULL;
@@ -58,7 +87,8 @@ static sqlite3 *open_file(const char *path)
         sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK;
     if (ok) {
         sqlite3_busy_timeout(db, 2000);
-        ok = sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
+        ok = sqlite3_exec(db, settings, NULL, NULL, NULL) == SQLITE_OK &&
+             sqlite3_exec(db, is_old(db) ? renewal : TABLE, NULL, NULL, NULL) == SQLITE_OK;
     }
     if (!ok) {
         sqlite3_close(db);
@@ -183,8 +213,8 @@ static sqlite3_stmt *select_rows(struct history *history, const char *what,
             if (**word) {
                 g_ptr_array_add(values, like_pattern(*word));
                 g_string_append_printf(sql,
-                                       " AND (prompt || ' ' || negative || ' ' || path) LIKE ?%u "
-                                       "ESCAPE '\\'",
+                                       " AND (prompt || ' ' || negative || ' ' || " FILE_NAME
+                                       ") LIKE ?%u ESCAPE '\\'",
                                        values->len);
             }
     }

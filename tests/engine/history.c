@@ -5,6 +5,7 @@
 #include "tests/engine/pictures.h"
 
 #include <glib/gstdio.h>
+#include <sqlite3.h>
 
 static char *folder;
 
@@ -52,6 +53,8 @@ static void test_queries(void)
     CHECK(count(h, (struct history_filter){.text = "100%"}) == 1, "%% is a sign like any other");
     CHECK(count(h, (struct history_filter){.text = "blue_bird"}) == 1);
     CHECK(count(h, (struct history_filter){.text = "blueXbird"}) == 0);
+    CHECK(count(h, (struct history_filter){.text = "b.png"}) == 1, "a file by its name");
+    CHECK(count(h, (struct history_filter){.text = "figment-history"}) == 0, "not by its folder's");
     CHECK(count(h, (struct history_filter){.text = "'; DROP TABLE pictures; --"}) == 0);
     CHECK(count(h, (struct history_filter){.model = "other"}) == 1);
     CHECK(count(h, (struct history_filter){.since = 2000}) == 2);
@@ -117,6 +120,40 @@ static void test_rebuild(void)
     history_close(h);
 }
 
+/* An index that a former version made: what it knows stays, and ids are not used twice from then
+ * on. */
+static void test_renewed(void)
+{
+    g_autofree char *path = g_build_filename(folder, "old.sqlite", NULL);
+    sqlite3 *db = NULL;
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_exec(db,
+                       "CREATE TABLE pictures ("
+                       "  id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,"
+                       "  created INTEGER NOT NULL, width INTEGER, height INTEGER, prompt TEXT,"
+                       "  negative TEXT, model TEXT, sampler TEXT, seed INTEGER, parameters TEXT,"
+                       "  favourite INTEGER NOT NULL DEFAULT 0, seen INTEGER DEFAULT 0);"
+                       "CREATE INDEX pictures_created ON pictures (created DESC);"
+                       "CREATE INDEX pictures_model ON pictures (model);"
+                       "INSERT INTO pictures (path, created, prompt, negative, favourite) VALUES "
+                       "('/x/old.png', 1000, 'an apple', '', 1), ('/x/new.png', 2000, '', '', 0);",
+                       NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(db);
+    for (int turn = 0; turn < 2; turn++) { /* the second one finds it renewed */
+        struct history *h = history_open(path, NULL);
+        CHECK(h && history_count(h) == 2);
+        CHECK(count(h, (struct history_filter){.text = "old", .favourites = true}) == 1);
+        g_autoptr(GPtrArray) rows = history_query(h, &(struct history_filter){.limit = 1}, NULL);
+        const struct history_entry *last = rows->pdata[0];
+        CHECK_STR(last->path, "/x/new.png");
+        CHECK(history_forget(h, last->id, NULL));
+        struct history_entry e = {.path = (char *)"/x/new.png", .created = 2000};
+        CHECK(history_add(h, &e, NULL));
+        CHECK(e.id > last->id, "the id of one that is gone is used again");
+        history_close(h);
+    }
+}
+
 static void test_damaged(void)
 {
     g_autofree char *path = g_build_filename(folder, "bad.sqlite", NULL);
@@ -137,6 +174,7 @@ int main(void)
     folder = g_dir_make_tmp("figment-history-XXXXXX", NULL);
     test_queries();
     test_rebuild();
+    test_renewed();
     test_damaged();
     g_autofree char *clean = g_strdup_printf("rm -r '%s'", folder);
     CHECK(system(clean) == 0);
