@@ -67,6 +67,8 @@ gboolean fig_bridge_save_picture(FigBridge *self, FigPicture *picture, const cha
         if (history && entry)
             history_add(history, entry, NULL);
         fig_picture_set_saved(picture, entry ? entry->id : 0, path);
+        if (entry && entry->id)
+            bridge_know_picture(self, picture);
         history_entry_free(entry);
     }
     return TRUE;

@@ -3,9 +3,41 @@
 
 #include <glib/gi18n.h>
 
-FigPicture *fig_picture_from_entry(const struct history_entry *e, guint job)
+/* What a weak reference needs to know. */
+struct place {
+    GHashTable *pictures;
+    gint64 id;
+};
+
+static void went(gpointer data, GObject *picture)
 {
-    return fig_picture_new_take((struct fig_picture_facts){
+    struct place *place = data;
+    (void)picture;
+    g_hash_table_remove(place->pictures, &place->id);
+    g_hash_table_unref(place->pictures);
+    g_free(place);
+}
+
+FigPicture *bridge_known_picture(FigBridge *self, gint64 id)
+{
+    FigPicture *picture = g_hash_table_lookup(self->pictures, &id);
+    return picture ? g_object_ref(picture) : NULL;
+}
+
+void bridge_know_picture(FigBridge *self, FigPicture *picture)
+{
+    struct place *place = g_new(struct place, 1);
+    *place = (struct place){g_hash_table_ref(self->pictures), fig_picture_facts(picture)->id};
+    g_hash_table_insert(self->pictures, &place->id, picture);
+    g_object_weak_ref(G_OBJECT(picture), went, place);
+}
+
+FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *e, guint job)
+{
+    FigPicture *picture = bridge_known_picture(self, e->id);
+    if (picture)
+        return picture;
+    picture = fig_picture_new_take((struct fig_picture_facts){
         .id = e->id,
         .path = g_strdup(e->path),
         .created = e->created,
@@ -20,6 +52,9 @@ FigPicture *fig_picture_from_entry(const struct history_entry *e, guint job)
         .favourite = e->favourite,
         .job = job,
     });
+    if (e->id) /* 0: it could not be written down */
+        bridge_know_picture(self, picture);
+    return picture;
 }
 
 /* GArray of int64_t, newest first; NULL when the index cannot be read. */
@@ -68,7 +103,7 @@ FigPicture *fig_bridge_add_picture(FigBridge *self, const char *path)
     struct history_entry *entry = history_read_picture(path, NULL);
     FigPicture *picture = NULL;
     if (history && entry && history_add(history, entry, NULL))
-        picture = fig_picture_from_entry(entry, 0);
+        picture = bridge_picture_of(self, entry, 0);
     history_entry_free(entry);
     return picture;
 }

@@ -14,9 +14,8 @@ struct _FigHistoryList {
 
     /* Owned */
     FigBridge *bridge;
-    GArray *ids;          /* int64_t */
-    GHashTable *pictures; /* int64_t * -> FigPicture, no reference: all that live */
-    GQueue kept;          /* FigPicture, referenced, the last that were asked for in front */
+    GArray *ids; /* int64_t */
+    GQueue kept; /* FigPicture, referenced, the last that were asked for in front */
 };
 
 static void list_model_init(GListModelInterface *interface);
@@ -34,21 +33,6 @@ static guint n_items(GListModel *model)
     return FIG_HISTORY_LIST(model)->ids->len;
 }
 
-/* What a weak reference needs to know. */
-struct place {
-    GHashTable *pictures;
-    int64_t id;
-};
-
-static void went(gpointer data, GObject *picture)
-{
-    struct place *place = data;
-    (void)picture;
-    g_hash_table_remove(place->pictures, &place->id);
-    g_hash_table_unref(place->pictures);
-    g_free(place);
-}
-
 static void keep(FigHistoryList *self, FigPicture *picture)
 {
     g_queue_push_head(&self->kept, g_object_ref(picture));
@@ -62,19 +46,15 @@ static gpointer item(GListModel *model, guint position)
     if (position >= self->ids->len)
         return NULL;
     int64_t id = g_array_index(self->ids, int64_t, position);
-    FigPicture *picture = g_hash_table_lookup(self->pictures, &id);
+    FigPicture *picture = bridge_known_picture(self->bridge, id);
     if (picture)
-        return g_object_ref(picture);
+        return picture;
     struct history *history = fig_bridge_open_history(self->bridge);
     struct history_entry *entry = history ? history_get(history, id) : NULL;
     if (!entry) /* gone meanwhile; the list is read again soon */
         entry = g_new0(struct history_entry, 1);
-    picture = fig_picture_from_entry(entry, 0);
+    picture = bridge_picture_of(self->bridge, entry, 0);
     history_entry_free(entry);
-    struct place *place = g_new(struct place, 1);
-    *place = (struct place){g_hash_table_ref(self->pictures), id};
-    g_hash_table_insert(self->pictures, &place->id, picture);
-    g_object_weak_ref(G_OBJECT(picture), went, place);
     keep(self, picture);
     return picture;
 }
@@ -90,7 +70,6 @@ static void fig_history_list_finalize(GObject *object)
 {
     FigHistoryList *self = FIG_HISTORY_LIST(object);
     g_queue_clear_full(&self->kept, g_object_unref);
-    g_hash_table_unref(self->pictures);
     g_array_unref(self->ids);
     g_object_unref(self->bridge);
     G_OBJECT_CLASS(fig_history_list_parent_class)->finalize(object);
@@ -103,7 +82,6 @@ static void fig_history_list_class_init(FigHistoryListClass *class)
 
 static void fig_history_list_init(FigHistoryList *self)
 {
-    self->pictures = g_hash_table_new(g_int64_hash, g_int64_equal);
     g_queue_init(&self->kept);
 }
 

@@ -25,8 +25,9 @@ struct _FigBridge {
     struct token_counter *tokens;
     GListStore *queue; /* FigJob, the running one first */
     GdkTexture *preview;
-    GHashTable *told;  /* notices of the running job: each is told once, not for every picture */
-    struct mail *mail; /* bridge.c */
+    GHashTable *pictures; /* gint64 id -> FigPicture, no reference: all of the history that live */
+    GHashTable *told;     /* notices of the running job: each is told once, not for every picture */
+    struct mail *mail;    /* bridge.c */
 
     unsigned running;  /* the engine's job, 0 = none */
     guint running_key; /* the journal's */
@@ -63,8 +64,13 @@ struct request bridge_borrow_request(FigRequest *from);
 void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *to);
 char **fig_bridge_model_folders(FigBridge *self); /* NULL-terminated, g_strfreev() */
 
-/* job: the key of the job that made it now, 0 = none. */
-FigPicture *fig_picture_from_entry(const struct history_entry *entry, guint job);
+/* A row has one object, whoever shows it, so that a star is seen everywhere. With a reference for
+ * the caller; job: the key of the job that made it now, 0 = none. */
+FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *entry, guint job);
+/* The object of a row (with a reference), or NULL when nobody has it. */
+FigPicture *bridge_known_picture(FigBridge *self, gint64 id);
+/* A picture got its row. */
+void bridge_know_picture(FigBridge *self, FigPicture *picture);
 
 /* The pictures of these ids (GArray of int64_t; taken), read when somebody looks at them. */
 GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids);

@@ -207,7 +207,7 @@ static void picture_arrived(FigBridge *self, struct end *end)
         struct history *history = fig_bridge_open_history(self);
         if (history && !history_add(history, end->entry, &error))
             g_message("%s", error->message);
-        picture = fig_picture_from_entry(end->entry, self->running_key);
+        picture = bridge_picture_of(self, end->entry, self->running_key);
     } else { /* kept in memory until somebody saves it */
         struct history_entry *e = end->entry;
         picture = fig_picture_new_take((struct fig_picture_facts){
@@ -481,6 +481,7 @@ static void fig_bridge_dispose(GObject *object)
 static void fig_bridge_finalize(GObject *object)
 {
     struct mail *mail = FIG_BRIDGE(object)->mail;
+    g_hash_table_unref(FIG_BRIDGE(object)->pictures);
     g_queue_clear_full(&mail->ends, (GDestroyNotify)end_free);
     picture_clear(&mail->preview);
     g_mutex_clear(&mail->lock);
@@ -532,6 +533,7 @@ static void fig_bridge_init(FigBridge *self)
     g_mutex_init(&self->mail->lock);
     g_queue_init(&self->mail->ends);
     self->queue = g_list_store_new(FIG_TYPE_JOB);
+    self->pictures = g_hash_table_new(g_int64_hash, g_int64_equal);
     self->told = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->progress = (struct progress){.phase = FIG_PHASE_IDLE, .seconds_left = -1};
 }
