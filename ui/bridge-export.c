@@ -101,12 +101,12 @@ struct source {
     gint64 created;
     guint64 seed;
     int width, height;
-    GBytes *rgb;
     char *name; /* of the file to write, with its ending */
 };
 
 struct work {
     struct fig_export export;
+    GArray *ids; /* int64_t */
     GPtrArray *sources;
     void (*progress)(int done, int of, gpointer user);
     gpointer user;
@@ -122,7 +122,6 @@ static void source_free(void *data)
     g_free(s->sampler);
     g_free(s->parameters);
     g_free(s->name);
-    g_clear_pointer(&s->rgb, g_bytes_unref);
     g_free(s);
 }
 
@@ -131,7 +130,8 @@ static void work_free(void *data)
     struct work *w = data;
     g_free(w->export.folder);
     g_free(w->export.pattern);
-    g_ptr_array_unref(w->sources);
+    g_array_unref(w->ids);
+    g_clear_pointer(&w->sources, g_ptr_array_unref);
     g_free(w);
 }
 
@@ -244,35 +244,39 @@ static char *list_path(const struct fig_export *export)
     }
 }
 
-static GPtrArray *sources_of(GListModel *pictures)
+/* Rows of the history by a connection of this thread's own; NULL with a sentence. What has gone
+ * meanwhile is left out. */
+static GPtrArray *read_sources(GArray *ids, GError **error)
 {
+    struct history *history = history_open(NULL, error);
+    if (!history)
+        return NULL;
     GPtrArray *sources = g_ptr_array_new_with_free_func(source_free);
-    for (guint i = 0; i < g_list_model_get_n_items(pictures); i++) {
-        g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
-        const struct fig_picture_facts *f = fig_picture_facts(picture);
-        struct source *s = g_new0(struct source, 1);
-        *s = (struct source){g_strdup(f->path),
-                             g_strdup(f->prompt),
-                             g_strdup(f->negative),
-                             g_strdup(f->model),
-                             g_strdup(f->sampler),
-                             g_strdup(f->parameters),
-                             f->created,
-                             f->seed,
-                             f->width,
-                             f->height,
-                             f->rgb ? g_bytes_ref(f->rgb) : NULL,
+    for (guint i = 0; i < ids->len; i++) {
+        struct history_entry *e = history_get(history, g_array_index(ids, int64_t, i));
+        if (!e)
+            continue;
+        struct source *s = g_new(struct source, 1);
+        *s = (struct source){g_steal_pointer(&e->path),
+                             g_steal_pointer(&e->prompt),
+                             g_steal_pointer(&e->negative),
+                             g_steal_pointer(&e->model),
+                             g_steal_pointer(&e->sampler),
+                             g_steal_pointer(&e->parameters),
+                             e->created,
+                             e->seed,
+                             e->width,
+                             e->height,
                              NULL};
         g_ptr_array_add(sources, s);
+        history_entry_free(e);
     }
+    history_close(history);
     return sources;
 }
 
-int fig_bridge_export_clashes(FigBridge *self, GListModel *pictures,
-                              const struct fig_export *export)
+static int count_clashes(GPtrArray *sources, const struct fig_export *export)
 {
-    (void)self;
-    g_autoptr(GPtrArray) sources = sources_of(pictures);
     struct fig_export replace = *export;
     replace.clash = FIG_EXPORT_REPLACE;
     name_all(sources, &replace);
@@ -300,7 +304,7 @@ static gboolean write_one(const struct source *s, const struct fig_export *expor
         bytes = g_bytes_new_take(data, length);
     } else {
         struct picture pixels = {0};
-        if (!load(s->rgb, s->width, s->height, s->path, export->side, &pixels, error))
+        if (!load(NULL, 0, 0, s->path, export->side, &pixels, error))
             return FALSE;
         const char *text =
             export->metadata && s->parameters && *s->parameters ? s->parameters : NULL;
@@ -385,20 +389,17 @@ static gboolean tell(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-static void run(GTask *task, gpointer source, gpointer data, GCancellable *cancel)
+/* Writes them all; how many, or -1. */
+static int write_all(GTask *task, struct work *w, GCancellable *cancel, GError **error)
 {
-    (void)source;
-    struct work *w = data;
-    GError *error = NULL;
     guint done = 0;
     name_all(w->sources, &w->export);
     for (; done < w->sources->len; done++) {
         if (g_cancellable_is_cancelled(cancel)) /* what is written stays, and is counted */
             break;
-        if (!write_one(w->sources->pdata[done], &w->export, &error)) {
-            g_prefix_error(&error, _("After %u of %u pictures: "), done, w->sources->len);
-            g_task_return_error(task, error);
-            return;
+        if (!write_one(w->sources->pdata[done], &w->export, error)) {
+            g_prefix_error(error, _("After %u of %u pictures: "), done, w->sources->len);
+            return -1;
         }
         if (w->progress) {
             struct tick *t = g_new(struct tick, 1);
@@ -411,12 +412,26 @@ static void run(GTask *task, gpointer source, gpointer data, GCancellable *cance
     if (path && done == w->sources->len) {
         g_autofree char *text =
             w->export.list == FIG_EXPORT_CSV ? csv(w->sources) : json(w->sources);
-        if (!g_file_set_contents(path, text, -1, &error)) {
-            g_task_return_error(task, error);
-            return;
-        }
+        if (!g_file_set_contents(path, text, -1, error))
+            return -1;
     }
-    g_task_return_int(task, (gssize)done);
+    return (int)done;
+}
+
+static void run(GTask *task, gpointer source, gpointer data, GCancellable *cancel)
+{
+    (void)source;
+    struct work *w = data;
+    GError *error = NULL;
+    int n = -1;
+    w->sources = read_sources(w->ids, &error);
+    if (w->sources)
+        n = w->export.clash == FIG_EXPORT_COUNT ? count_clashes(w->sources, &w->export)
+                                                : write_all(task, w, cancel, &error);
+    if (n < 0)
+        g_task_return_error(task, error);
+    else
+        g_task_return_int(task, n);
 }
 
 void fig_bridge_export_async(FigBridge *self, GListModel *pictures, const struct fig_export *export,
@@ -428,7 +443,7 @@ void fig_bridge_export_async(FigBridge *self, GListModel *pictures, const struct
     w->export = *export;
     w->export.folder = g_strdup(export->folder);
     w->export.pattern = g_strdup(*export->pattern ? export->pattern : "[name]");
-    w->sources = sources_of(pictures);
+    w->ids = fig_history_list_ids(pictures);
     w->progress = progress;
     w->user = progress_user;
     g_autoptr(GTask) task = g_task_new(self, cancel, callback, user);

@@ -57,12 +57,12 @@ FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *e, gu
     return picture;
 }
 
-/* GArray of int64_t, newest first; NULL when the index cannot be read. */
+/* GArray of int64_t, newest first; none when the index cannot be read. */
 static GArray *ids_of(FigBridge *self, const struct fig_filter *filter, int limit)
 {
     struct history *history = fig_bridge_open_history(self);
     if (!history)
-        return NULL;
+        return g_array_new(FALSE, FALSE, sizeof(int64_t));
     struct history_filter f = {
         .text = filter->text && *filter->text ? filter->text : NULL,
         .model = filter->model && *filter->model ? filter->model : NULL,
@@ -75,20 +75,17 @@ static GArray *ids_of(FigBridge *self, const struct fig_filter *filter, int limi
     GArray *ids = history_ids(history, &f, &error);
     if (!ids)
         g_message("%s", error->message);
-    return ids;
+    return ids ? ids : g_array_new(FALSE, FALSE, sizeof(int64_t));
 }
 
 GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit)
 {
-    GArray *ids = ids_of(self, filter, limit);
-    return ids ? fig_history_list_new(self, ids) : G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE));
+    return fig_history_list_new(self, ids_of(self, filter, limit));
 }
 
 void fig_bridge_history_update(FigBridge *self, GListModel *list, const struct fig_filter *filter)
 {
-    GArray *ids = ids_of(self, filter, 0);
-    if (ids && !fig_history_list_update(list, ids))
-        g_array_unref(ids);
+    fig_history_list_update(list, ids_of(self, filter, 0));
 }
 
 gint64 fig_bridge_history_count(FigBridge *self)
@@ -179,6 +176,8 @@ void fig_bridge_rebuild_async(FigBridge *self, GCancellable *cancel, GAsyncReady
 
 gint64 fig_bridge_rebuild_finish(FigBridge *self, GAsyncResult *result, GError **error)
 {
-    (void)self;
-    return g_task_propagate_int(G_TASK(result), error);
+    gint64 n = g_task_propagate_int(G_TASK(result), error);
+    if (n >= 0)
+        g_signal_emit_by_name(self, "history-changed");
+    return n;
 }

@@ -93,10 +93,26 @@ GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids)
     return G_LIST_MODEL(self);
 }
 
-gboolean fig_history_list_update(GListModel *list, GArray *ids)
+GArray *fig_history_list_ids(GListModel *list)
 {
-    if (!FIG_IS_HISTORY_LIST(list))
-        return FALSE;
+    return g_array_ref(FIG_HISTORY_LIST(list)->ids);
+}
+
+GListModel *fig_bridge_history_part(GListModel *list, GtkBitset *places)
+{
+    FigHistoryList *self = FIG_HISTORY_LIST(list);
+    GArray *ids = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    GtkBitsetIter iter;
+    guint place;
+    for (gboolean more = gtk_bitset_iter_init_first(&iter, places, &place); more;
+         more = gtk_bitset_iter_next(&iter, &place))
+        if (place < self->ids->len)
+            g_array_append_val(ids, g_array_index(self->ids, int64_t, place));
+    return fig_history_list_new(self->bridge, ids);
+}
+
+void fig_history_list_update(GListModel *list, GArray *ids)
+{
     FigHistoryList *self = FIG_HISTORY_LIST(list);
     const int64_t *old = (const int64_t *)(void *)self->ids->data;
     const int64_t *new = (const int64_t *)(void *)ids->data;
@@ -110,5 +126,4 @@ gboolean fig_history_list_update(GListModel *list, GArray *ids)
     self->ids = ids;
     if (removed || added)
         g_list_model_items_changed(list, front, removed, added);
-    return TRUE;
 }

@@ -74,6 +74,6 @@ void bridge_know_picture(FigBridge *self, FigPicture *picture);
 
 /* The pictures of these ids (GArray of int64_t; taken), read when somebody looks at them. */
 GListModel *fig_history_list_new(FigBridge *bridge, GArray *ids);
-/* The same list with other ids (taken), told as one range that changed; FALSE (nothing taken) when
- * it is no such list. */
-gboolean fig_history_list_update(GListModel *list, GArray *ids);
+/* The same list with other ids (taken), told as one range that changed. */
+void fig_history_list_update(GListModel *list, GArray *ids);
+GArray *fig_history_list_ids(GListModel *list); /* a reference; not to be changed */

@@ -45,7 +45,14 @@ enum {
     N_PROPS
 };
 static GParamSpec *props[N_PROPS];
-enum { SIGNAL_PICTURE, SIGNAL_NOTICE, SIGNAL_FAILED, SIGNAL_FINISHED, N_SIGNALS };
+enum {
+    SIGNAL_PICTURE,
+    SIGNAL_NOTICE,
+    SIGNAL_FAILED,
+    SIGNAL_FINISHED,
+    SIGNAL_HISTORY_CHANGED,
+    N_SIGNALS
+};
 static guint signals[N_SIGNALS];
 
 G_DEFINE_FINAL_TYPE(FigBridge, fig_bridge, G_TYPE_OBJECT)
@@ -522,6 +529,8 @@ static void fig_bridge_class_init(FigBridgeClass *class)
                                           G_TYPE_NONE, 1, G_TYPE_STRING);
     signals[SIGNAL_FAILED] = g_signal_new("failed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                           G_TYPE_NONE, 3, FIG_TYPE_JOB, G_TYPE_STRING, G_TYPE_INT);
+    signals[SIGNAL_HISTORY_CHANGED] = g_signal_new("history-changed", type, G_SIGNAL_RUN_LAST, 0,
+                                                   NULL, NULL, NULL, G_TYPE_NONE, 0);
     signals[SIGNAL_FINISHED] = g_signal_new("finished", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
                                             NULL, G_TYPE_NONE, 2, G_TYPE_INT, G_TYPE_DOUBLE);
 }

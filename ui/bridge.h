@@ -14,7 +14,7 @@
 #include "ui/picture.h"
 #include "ui/settings.h"
 
-#include <gio/gio.h>
+#include <gtk/gtk.h>
 
 typedef enum {
     FIG_PHASE_IDLE,
@@ -46,7 +46,8 @@ G_DECLARE_FINAL_TYPE(FigBridge, fig_bridge, FIG, BRIDGE, GObject)
  * (of the job), preview (GdkTexture), paused (read and write), waiting (jobs in the queue that are
  * not running). Signals: "picture" (FigPicture), "notice" (char *sentence: something that was asked
  * for is not in the picture; once for each job), "failed" (FigJob or NULL, char *sentence, int
- * FigRemedy), "finished" (int pictures, double seconds: the queue has run dry).
+ * FigRemedy), "finished" (int pictures, double seconds: the queue has run dry), "history-changed"
+ * (pictures came and went, not only new ones).
  *
  * A picture that could not be saved arrives all the same, with its pixels and without a path; what
  * follows waits then, paused.
@@ -156,11 +157,14 @@ struct fig_filter {
     int days;                 /* 0 = all time */
     gboolean favourites;
 };
-/* Newest first: GListModel of FigPicture, a new one (the caller owns it). */
+/* Newest first: GListModel of FigPicture, a new one (the caller owns it). It may be long: a picture
+ * is read when it is asked for. */
 GListModel *fig_bridge_history(FigBridge *self, const struct fig_filter *filter, int limit);
 /* Brings a list up to date that was made with the same filter and without a limit: what is the same
  * stays, so that a view keeps its place and its selection. */
 void fig_bridge_history_update(FigBridge *self, GListModel *list, const struct fig_filter *filter);
+/* Those at some places of such a list, as a list of its own. */
+GListModel *fig_bridge_history_part(GListModel *list, GtkBitset *places);
 gint64 fig_bridge_history_count(FigBridge *self);
 /* Takes a picture file into the history; NULL when it cannot be read. */
 FigPicture *fig_bridge_add_picture(FigBridge *self, const char *path);
@@ -179,7 +183,9 @@ gint64 fig_bridge_rebuild_finish(FigBridge *self, GAsyncResult *result, GError *
 
 typedef enum { FIG_EXPORT_ORIGINAL, FIG_EXPORT_PNG, FIG_EXPORT_JPEG } FigExportFormat;
 typedef enum { FIG_EXPORT_NO_LIST, FIG_EXPORT_CSV, FIG_EXPORT_JSON } FigExportList;
-typedef enum { FIG_EXPORT_KEEP_BOTH, FIG_EXPORT_REPLACE } FigExportClash;
+/* What happens to names that are taken. COUNT writes nothing and counts them; the list of settings
+ * counts as well. */
+typedef enum { FIG_EXPORT_KEEP_BOTH, FIG_EXPORT_REPLACE, FIG_EXPORT_COUNT } FigExportClash;
 
 struct fig_export {
     char *folder;
@@ -192,13 +198,12 @@ struct fig_export {
     FigExportClash clash;
 };
 
-/* How many of the files would have a name that is taken; the list of settings counts. */
-int fig_bridge_export_clashes(FigBridge *self, GListModel *pictures,
-                              const struct fig_export *export);
-/* On a worker thread. `progress` is called on the main loop. */
+/* Of a list from fig_bridge_history() or a part of one, on a worker thread, which reads the rows as
+ * well. `progress` is called on the main loop. */
 void fig_bridge_export_async(FigBridge *self, GListModel *pictures, const struct fig_export *export,
                              void (*progress)(int done, int of, gpointer user),
                              gpointer progress_user, GCancellable *cancel,
                              GAsyncReadyCallback callback, gpointer user);
-/* Number of pictures written; -1 with a sentence. What was written before an error stays. */
+/* Number of pictures written, or of names that are taken; -1 with a sentence. What was written
+ * before an error stays. */
 int fig_bridge_export_finish(FigBridge *self, GAsyncResult *result, GError **error);

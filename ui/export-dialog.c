@@ -67,7 +67,8 @@ static void choose_clicked(FigExportDialog *self)
 static void tell_progress(int done, int of, gpointer user)
 {
     FigExportDialog *self = user;
-    gtk_progress_bar_set_fraction(self->progress, of ? (double)done / of : 1);
+    if (self->bridge) /* not closed meanwhile */
+        gtk_progress_bar_set_fraction(self->progress, of ? (double)done / of : 1);
 }
 
 static void set_running(FigExportDialog *self, gboolean running)
@@ -80,22 +81,29 @@ static void set_running(FigExportDialog *self, gboolean running)
     show_folder(self);
 }
 
+static void say(FigExportDialog *self, const char *message)
+{
+    gtk_label_set_label(self->message, message);
+    gtk_widget_set_visible(GTK_WIDGET(self->message), *message != 0);
+}
+
 static void finished(GObject *source, GAsyncResult *result, gpointer user)
 {
     g_autoptr(FigExportDialog) self = user;
     g_autoptr(GError) error = NULL;
     int n = fig_bridge_export_finish(FIG_BRIDGE(source), result, &error);
+    if (!self->bridge) /* closed meanwhile */
+        return;
     set_running(self, FALSE);
     if (n < 0) {
-        gtk_label_set_label(self->message, error->message);
-        gtk_widget_set_visible(GTK_WIDGET(self->message), TRUE);
+        say(self, error->message);
         return;
     }
     g_signal_emit(self, signal_exported, 0, n, self->folder);
     gtk_window_destroy(GTK_WINDOW(self));
 }
 
-static void start(FigExportDialog *self, FigExportClash clash)
+static void start(FigExportDialog *self, FigExportClash clash, GAsyncReadyCallback callback)
 {
     struct fig_export export = {
         .folder = self->folder,
@@ -107,33 +115,22 @@ static void start(FigExportDialog *self, FigExportClash clash)
         .list = adw_combo_row_get_selected(self->list),
         .clash = clash,
     };
-    gtk_widget_set_visible(GTK_WIDGET(self->message), FALSE);
+    say(self, "");
     set_running(self, TRUE);
     fig_bridge_export_async(self->bridge, self->pictures, &export, tell_progress, self,
-                            self->running, finished, g_object_ref(self));
+                            self->running, callback, g_object_ref(self));
 }
 
 static void clash_answered(FigExportDialog *self, const char *response)
 {
     if (g_strcmp0(response, "replace") == 0)
-        start(self, FIG_EXPORT_REPLACE);
+        start(self, FIG_EXPORT_REPLACE, finished);
     else if (g_strcmp0(response, "both") == 0)
-        start(self, FIG_EXPORT_KEEP_BOTH);
+        start(self, FIG_EXPORT_KEEP_BOTH, finished);
 }
 
-static void export_clicked(FigExportDialog *self)
+static void ask(FigExportDialog *self, int clashes)
 {
-    struct fig_export export = {
-        .folder = self->folder,
-        .pattern = (char *)gtk_editable_get_text(GTK_EDITABLE(self->pattern)),
-        .format = adw_combo_row_get_selected(self->format),
-        .list = adw_combo_row_get_selected(self->list),
-    };
-    int clashes = fig_bridge_export_clashes(self->bridge, self->pictures, &export);
-    if (!clashes) {
-        start(self, FIG_EXPORT_KEEP_BOTH);
-        return;
-    }
     g_autofree char *body = g_strdup_printf(
         g_dngettext(NULL, "%d file of that name is in the folder already.",
                     "%d files of these names are in the folder already.", (gulong)clashes),
@@ -146,6 +143,28 @@ static void export_clicked(FigExportDialog *self)
     adw_message_dialog_set_default_response(ADW_MESSAGE_DIALOG(dialog), "both");
     g_signal_connect_swapped(dialog, "response", G_CALLBACK(clash_answered), self);
     gtk_window_present(GTK_WINDOW(dialog));
+}
+
+static void counted(GObject *source, GAsyncResult *result, gpointer user)
+{
+    g_autoptr(FigExportDialog) self = user;
+    g_autoptr(GError) error = NULL;
+    int clashes = fig_bridge_export_finish(FIG_BRIDGE(source), result, &error);
+    if (!self->bridge) /* closed meanwhile */
+        return;
+    gboolean cancelled = g_cancellable_is_cancelled(self->running);
+    set_running(self, FALSE);
+    if (clashes < 0)
+        say(self, error->message);
+    else if (clashes > 0 && !cancelled)
+        ask(self, clashes);
+    else if (!cancelled)
+        start(self, FIG_EXPORT_KEEP_BOTH, finished);
+}
+
+static void export_clicked(FigExportDialog *self)
+{
+    start(self, FIG_EXPORT_COUNT, counted);
 }
 
 /* The first press ends the export, the next one closes the dialog. */

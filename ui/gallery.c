@@ -49,15 +49,11 @@ G_DEFINE_FINAL_TYPE(FigGallery, fig_gallery, GTK_TYPE_BOX)
 
 static GListModel *selected(FigGallery *self)
 {
-    GListStore *store = g_list_store_new(FIG_TYPE_PICTURE);
     g_autoptr(GtkBitset) set =
         gtk_selection_model_get_selection(GTK_SELECTION_MODEL(self->selection));
-    for (guint64 i = 0; i < gtk_bitset_get_size(set); i++) {
-        g_autoptr(FigPicture) picture =
-            g_list_model_get_item(G_LIST_MODEL(self->selection), gtk_bitset_get_nth(set, (guint)i));
-        g_list_store_append(store, picture);
-    }
-    return G_LIST_MODEL(store);
+    GListModel *list = gtk_multi_selection_get_model(self->selection);
+    return list ? fig_bridge_history_part(list, set)
+                : G_LIST_MODEL(g_list_store_new(FIG_TYPE_PICTURE)); /* it is on its way */
 }
 
 static void show_why_empty(FigGallery *self)
@@ -200,7 +196,9 @@ static void export_clicked(FigGallery *self)
 {
     g_autoptr(GListModel) chosen = selected(self);
     GListModel *all = gtk_multi_selection_get_model(self->selection);
-    g_signal_emit(self, signals[SIGNAL_EXPORT], 0, g_list_model_get_n_items(chosen) ? chosen : all);
+    if (all)
+        g_signal_emit(self, signals[SIGNAL_EXPORT], 0,
+                      g_list_model_get_n_items(chosen) ? chosen : all);
 }
 
 static void use_settings_clicked(FigGallery *self)

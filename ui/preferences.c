@@ -214,6 +214,8 @@ static void rebuilt(GObject *source, GAsyncResult *result, gpointer user)
     g_autoptr(FigPreferences) self = user;
     g_autoptr(GError) error = NULL;
     gint64 n = fig_bridge_rebuild_finish(FIG_BRIDGE(source), result, &error);
+    if (!self->settings) /* closed meanwhile */
+        return;
     g_autofree char *text =
         n < 0 ? g_strdup(error->message)
               : g_strdup_printf(
