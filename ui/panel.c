@@ -445,6 +445,12 @@ void fig_panel_focus_prompt(FigPanel *self)
     fig_prompt_focus(self->prompt);
 }
 
+void fig_panel_choose_model(FigPanel *self)
+{
+    gtk_widget_grab_focus(GTK_WIDGET(self->model));
+    adw_action_row_activate(ADW_ACTION_ROW(self->model)); /* opens its list */
+}
+
 /* ---- the object ---- */
 
 static void bind(FigPanel *self, const char *field, gpointer widget, const char *property)

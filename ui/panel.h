@@ -16,3 +16,4 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge);
 /* Reads the library again and selects the request's model. */
 void fig_panel_refresh_models(FigPanel *self);
 void fig_panel_focus_prompt(FigPanel *self);
+void fig_panel_choose_model(FigPanel *self); /* the list of models, opened */

@@ -121,9 +121,12 @@ static void copy(GtkWidget *widget, const char *name, GVariant *parameter)
     (void)name;
     (void)parameter;
     FigWindow *self = FIG_WINDOW(widget);
-    g_autoptr(GdkTexture) texture = fig_picture_load(self->shown, NULL);
-    if (!texture)
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GdkTexture) texture = fig_picture_load(self->shown, &error);
+    if (!texture) {
+        fig_window_toast(self, error->message);
         return;
+    }
     gdk_clipboard_set_texture(gtk_widget_get_clipboard(widget), texture);
     fig_window_toast(self, _("Picture copied"));
 }
@@ -267,13 +270,7 @@ static void trash(GtkWidget *widget, const char *name, GVariant *parameter)
         fig_window_toast(self, error->message);
         return;
     }
-    g_clear_object(&self->shown);
-    g_clear_object(&self->before);
-    fig_canvas_set_paintable(self->canvas, NULL);
-    fig_canvas_set_content(self->canvas, NULL);
-    fig_canvas_set_compare(self->canvas, NULL);
     fig_window_refresh_history(self);
-    fig_window_update_actions(self);
     fig_window_toast(self, _("Picture moved to the trash"));
 }
 
@@ -401,11 +398,15 @@ static void remedy(GtkWidget *widget, const char *name, GVariant *parameter)
     FigWindow *self = FIG_WINDOW(widget);
     int width = fig_record_int(self->request, "width"),
         height = fig_record_int(self->request, "height");
+    g_autofree char *text = NULL;
     switch ((FigRemedy)self->remedy) {
     case FIG_REMEDY_CHANGE:
-    case FIG_REMEDY_MODEL:
         adw_flap_set_reveal_flap(self->flap, TRUE);
         fig_panel_focus_prompt(self->panel);
+        break;
+    case FIG_REMEDY_MODEL:
+        adw_flap_set_reveal_flap(self->flap, TRUE);
+        fig_panel_choose_model(self->panel);
         break;
     case FIG_REMEDY_CPU:
         g_object_set(self->settings, "device", "cpu", NULL);
@@ -414,6 +415,10 @@ static void remedy(GtkWidget *widget, const char *name, GVariant *parameter)
     case FIG_REMEDY_SMALLER:
         g_object_set(self->request, "width", MAX(64, width * 3 / 4 / 8 * 8), "height",
                      MAX(64, height * 3 / 4 / 8 * 8), NULL);
+        text = g_strdup_printf(_("The next picture has %d × %d pixels."),
+                               fig_record_int(self->request, "width"),
+                               fig_record_int(self->request, "height"));
+        fig_window_toast(self, text);
         break;
     case FIG_REMEDY_FOLDER:
         save_elsewhere(widget, name, NULL);

@@ -136,15 +136,12 @@ static void apply_compare(FigWindow *self)
     fig_canvas_set_compare(self->canvas, texture ? GDK_PAINTABLE(texture) : NULL);
 }
 
-void fig_window_show_picture(FigWindow *self, FigPicture *picture)
+/* On the canvas, whichever page is seen. */
+static gboolean put(FigWindow *self, FigPicture *picture, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GdkTexture) texture = fig_picture_load(picture, &error);
-    if (!texture) {
-        fig_window_toast(self, error->message);
-        return;
-    }
-    gtk_stack_set_visible_child_name(self->pages, "viewer");
+    g_autoptr(GdkTexture) texture = fig_picture_load(picture, error);
+    if (!texture)
+        return FALSE;
     if (self->shown && self->shown != picture)
         g_set_object(&self->before, self->shown);
     g_set_object(&self->shown, picture);
@@ -155,6 +152,48 @@ void fig_window_show_picture(FigWindow *self, FigPicture *picture)
     g_autofree char *description = fig_picture_describe(picture);
     fig_canvas_set_description(self->canvas, description);
     fig_window_update_actions(self);
+    return TRUE;
+}
+
+void fig_window_show_picture(FigWindow *self, FigPicture *picture)
+{
+    g_autoptr(GError) error = NULL;
+    if (put(self, picture, &error))
+        gtk_stack_set_visible_child_name(self->pages, "viewer");
+    else
+        fig_window_toast(self, error->message);
+}
+
+static void clear_canvas(FigWindow *self)
+{
+    g_clear_object(&self->shown);
+    g_clear_object(&self->before);
+    gtk_toggle_button_set_active(self->compare, FALSE);
+    fig_canvas_set_paintable(self->canvas, NULL);
+    fig_canvas_set_content(self->canvas, NULL);
+    fig_canvas_set_description(self->canvas, _("Picture"));
+    fig_window_update_actions(self);
+}
+
+static gboolean has_gone(FigPicture *picture)
+{
+    const char *path = picture ? fig_picture_facts(picture)->path : NULL;
+    return path && !g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* The shown picture is not there any more: the one that took its place in the strip, if any. */
+static void show_neighbour(FigWindow *self, guint place)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->recent));
+    g_autoptr(FigPicture) next =
+        n ? g_list_model_get_item(G_LIST_MODEL(self->recent), MIN(place, n - 1)) : NULL;
+    clear_canvas(self);
+    if (next && put(self, next, NULL)) {
+        g_clear_object(&self->before);
+        fig_window_update_actions(self);
+    } else if (!n && strcmp(gtk_stack_get_visible_child_name(self->pages), "viewer") == 0) {
+        gtk_stack_set_visible_child_name(self->pages, "welcome");
+    }
 }
 
 GListModel *fig_window_unsaved(FigWindow *self)
@@ -193,6 +232,9 @@ void fig_window_refresh_history(FigWindow *self)
     struct fig_filter all = {0};
     g_autoptr(GListModel) pictures = fig_bridge_history(self->bridge, &all, STRIP_LENGTH);
     g_autoptr(GListModel) unsaved = fig_window_unsaved(self); /* they are nowhere else */
+    guint place = 0;
+    if (self->shown)
+        g_list_store_find(self->recent, self->shown, &place);
     g_list_store_remove_all(self->recent);
     for (guint i = 0; i < g_list_model_get_n_items(unsaved); i++) {
         g_autoptr(FigPicture) picture = g_list_model_get_item(unsaved, i);
@@ -204,6 +246,33 @@ void fig_window_refresh_history(FigWindow *self)
     }
     gtk_single_selection_set_selected(self->selection, GTK_INVALID_LIST_POSITION);
     show_count(self);
+    if (has_gone(self->before)) {
+        g_clear_object(&self->before);
+        gtk_toggle_button_set_active(self->compare, FALSE);
+        fig_window_update_actions(self);
+    }
+    if (has_gone(self->shown))
+        show_neighbour(self, place);
+}
+
+/* The last picture, or what to do without one. */
+static void show_last(FigWindow *self)
+{
+    g_autoptr(FigPicture) last = g_list_model_get_item(G_LIST_MODEL(self->recent), 0);
+    if (last)
+        fig_window_show_picture(self, last);
+    else
+        gtk_stack_set_visible_child_name(self->pages, "welcome");
+}
+
+static void history_changed(FigWindow *self)
+{
+    const char *page = gtk_stack_get_visible_child_name(self->pages);
+    fig_window_refresh_history(self);
+    if (strcmp(page, "gallery") == 0)
+        fig_gallery_refresh(self->gallery);
+    else if (strcmp(page, "welcome") == 0)
+        show_last(self);
 }
 
 static void picture_made(FigWindow *self, FigPicture *picture)
@@ -478,17 +547,14 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
     g_signal_connect_swapped(bridge, "notice", G_CALLBACK(fig_window_toast), self);
     g_signal_connect_swapped(bridge, "failed", G_CALLBACK(failed), self);
     g_signal_connect_swapped(bridge, "finished", G_CALLBACK(run_finished), self);
+    g_signal_connect_swapped(bridge, "history-changed", G_CALLBACK(history_changed), self);
     g_signal_connect_object(request, "notify::prompt", G_CALLBACK(fig_window_update_actions), self,
                             G_CONNECT_SWAPPED);
     g_signal_connect_object(settings, "notify::model-folders", G_CALLBACK(fig_panel_refresh_models),
                             self->panel, G_CONNECT_SWAPPED);
 
     fig_window_refresh_history(self);
-    g_autoptr(FigPicture) last = g_list_model_get_item(G_LIST_MODEL(self->recent), 0);
-    if (last)
-        fig_window_show_picture(self, last);
-    else
-        gtk_stack_set_visible_child_name(self->pages, "welcome");
+    show_last(self);
     show_queue_length(self);
     fig_panel_focus_prompt(self->panel);
 
