@@ -26,12 +26,6 @@ def png(path, **texts):
     return path
 
 
-def settings(s):
-    """What is on disk, once it says so."""
-    with open(s.desktop.path("config", "figment", "settings.ini")) as file:
-        return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-
-
 def button(s, name):
     """Of a menu button the part that is pressed."""
     return wait(lambda: next((w for w in s.window.each("(push|toggle) button", name)
@@ -39,7 +33,7 @@ def button(s, name):
 
 
 def kept(s, **values):
-    wait(lambda: all(settings(s).get(key.replace("_", "-")) == value for key, value in values.items()), f"{values} on disk")
+    wait(lambda: all(s.settings().get(key.replace("_", "-")) == value for key, value in values.items()), f"{values} on disk")
 
 
 def step_prompt(s):

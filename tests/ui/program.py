@@ -40,11 +40,24 @@ class Session:
             for group, keys in values.items():
                 file.write(f"[{group}]\n" + "".join(f"{k}={v}\n" for k, v in keys.items()))
 
+    def settings(self):
+        """What is on disk."""
+        with open(self.desktop.path("config", "figment", "settings.ini")) as file:
+            return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+
     def launch(self, *arguments, environment=None):
         self.program = robot.Program(self.desktop, BINARY, *arguments,
-                                     environment={"FIGMENT_WATCHDOG": "1", **(environment or {})})
+                                     environment={"FIGMENT_WATCHDOG": "1", **self.without_drivers(), **(environment or {})})
         self.keys.focus_top()
+        self.lasting = {}
         return self.program
+
+    @staticmethod
+    def without_drivers():
+        """For a search for leaks: drivers are unloaded before it, and what they keep has then no name that could be excused."""
+        if "detect_leaks=1" not in os.environ.get("ASAN_OPTIONS", ""):
+            return {}
+        return {"VK_DRIVER_FILES": "/dev/null", "VK_ICD_FILENAMES": "/dev/null", "NODEVICE_SELECT": "1", "GDK_DEBUG": "gl-disable"}
 
     @property
     def window(self):
@@ -54,14 +67,19 @@ class Session:
         return sorted(glob.glob(self.pictures + "/*.png"))
 
     def canvas(self):
-        return self.window.one("image", "Picture.*|.* × .*")
+        return self.last("image", "Picture.*|.* × .*")
 
     def wait_idle(self, what="the queue to run dry"):
-        wait(lambda: self.stop_button() and not self.stop_button().sensitive and self.waiting() == 0, what)
+        wait(lambda: not self.stop_button().sensitive and self.waiting() == 0, what)
+
+    def last(self, role, name):
+        """What stays while the program runs, looked for once: a walk through all widgets takes its time, most of all sanitized."""
+        if (role, name) not in self.lasting:
+            self.lasting[role, name] = self.window.one(role, name)
+        return self.lasting[role, name]
 
     def stop_button(self):
-        found = self.window.all("push button", "Stop")
-        return found[0] if found else None
+        return self.last("push button", "Stop")
 
     def waiting(self):
         label = self.queue_button().name
@@ -69,7 +87,7 @@ class Session:
         return int(digits[0]) if digits else 0
 
     def queue_button(self):
-        return self.window.one("push button", "Queue.*", patience=20)
+        return self.last("push button", "Queue.*")
 
     def open_queue(self, role, name):
         """The queue's popover, opened; a widget of it."""
@@ -80,17 +98,42 @@ class Session:
         return found
 
     def set_prompt(self, text):
-        field = self.window.one("text", "Prompt")
+        field = self.last("text", "Prompt")
         field.set_text(text)
         wait(lambda: field.text == text, "the prompt to be " + text)
 
     def set_number(self, name, value):
-        field = self.window.one("spin button", name)
+        field = self.last("spin button", name)
         field.set_value(value)
         wait(lambda: field.value == value, f"{name} to be {value}")
 
     def generate(self):
-        self.window.one("push button", "Generate", sensitive=True).act()
+        button = self.last("push button", "Generate")
+        wait(lambda: button.sensitive, "Generate")
+        button.act()
+
+    def on_screen(self, widget, frame=None):
+        """Its box on the screen: AT-SPI counts from the frame (the topmost window's), which has a shadow around it."""
+        frame = frame or self.window
+        x, y, w, h = widget.box
+        left, top, width, height = self.keys.windows()[-1][1]
+        return (x + left + (width - frame.box[2]) // 2, y + top + (height - frame.box[3]) // 2, w, h)
+
+    def click(self, widget, frame=None):
+        x, y, w, h = self.on_screen(widget, frame)
+        self.keys.click(x + w // 2, y + h // 2)
+
+    def tab_to(self, widget, key="Tab"):
+        """By the keyboard alone, as often as it takes."""
+        for _ in range(80):
+            if widget.state("FOCUSED"):
+                return
+            self.keys.press(*([key] if isinstance(key, str) else key))
+            try:
+                wait(lambda: widget.state("FOCUSED"), "the focus", patience=0.1)
+            except robot.Failed:
+                pass
+        raise robot.Failed(f"the Tab key does not reach {widget}")
 
     def dialog(self, title):
         """A dialog by its title (a regular expression); it has the keys afterwards."""
@@ -190,12 +233,13 @@ def step_queue(s):
     s.set_number("Pictures", 100)  # it is stopped in the end
     s.set_prompt("first of four")
     s.generate()
+    wait(lambda: s.waiting() == 1, "the first to wait")  # a button acts a quarter of a second after it was asked to
     s.set_number("Steps", 2)
     s.set_number("Pictures", 1)
-    for word in ("second", "third", "fourth"):
+    for n, word in enumerate(("second", "third", "fourth"), 2):
         s.set_prompt(word)
         s.generate()
-    wait(lambda: s.waiting() == 4, "four that wait")
+        wait(lambda: s.waiting() == n, f"{n} that wait")
     check(len(s.files()) == before and not s.stop_button().sensitive, "nothing runs while the queue is paused")
     pause = s.open_queue("(push|toggle) button", "Pause.*")
     check(len(s.window.all("label", "Waiting.*")) == 4, "four lines that wait")

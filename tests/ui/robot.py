@@ -326,6 +326,17 @@ class Keyboard:
             self.xtst.XTestFakeKeyEvent(self.display, code, 0, 0)
         self.x11.XSync(self.display, 0)
 
+    def drag(self, from_x, from_y, to_x, to_y):
+        """With the left button, in small steps as a hand does it."""
+        self.xtst.XTestFakeMotionEvent(self.display, -1, int(from_x), int(from_y), 0)
+        self.xtst.XTestFakeButtonEvent(self.display, 1, 1, 0)
+        for i in range(1, 11):
+            self.xtst.XTestFakeMotionEvent(self.display, -1, int(from_x + (to_x - from_x) * i / 10),
+                                           int(from_y + (to_y - from_y) * i / 10), 0)
+            self.x11.XSync(self.display, 0)
+        self.xtst.XTestFakeButtonEvent(self.display, 1, 0, 0)
+        self.x11.XSync(self.display, 0)
+
 
 # ---- the program ----
 
