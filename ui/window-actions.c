@@ -479,6 +479,18 @@ void fig_window_class_install_actions(GtkWidgetClass *class)
             gtk_widget_class_add_binding_action(class, actions[i].key, actions[i].modifiers,
                                                 actions[i].name, NULL);
     }
+    /* The key with the plus sign without Shift, and the number pad. */
+    const struct {
+        guint key;
+        const char *action;
+    } also[] = {{GDK_KEY_equal, "win.zoom-in"},
+                {GDK_KEY_KP_Add, "win.zoom-in"},
+                {GDK_KEY_KP_Subtract, "win.zoom-out"},
+                {GDK_KEY_KP_0, "win.zoom-fit"},
+                {GDK_KEY_KP_1, "win.zoom-100"}};
+    for (guint i = 0; i < G_N_ELEMENTS(also); i++)
+        gtk_widget_class_add_binding_action(class, also[i].key, GDK_CONTROL_MASK, also[i].action,
+                                            NULL);
     /* Where a text has the keys, it copies its selection. */
     gtk_widget_class_add_binding_action(class, GDK_KEY_c, GDK_CONTROL_MASK, "win.copy", NULL);
     gtk_widget_class_install_action(class, "win.show-folder", "s", open_folder);
