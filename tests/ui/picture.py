@@ -246,11 +246,11 @@ def step_drop(s):
     path = make(s, "to be dropped")
     s.set_prompt("something else")
     check(source.drag(["file://" + path], window, x + w // 2, y + h // 2), "the drop was not taken")
-    dialog = s.dialog(r"Use this picture's settings\?")
+    dialog = s.dialog(r"Use This Picture.s Settings\?")
     dialog.one("label", "Prompt: to be dropped")
     check(s.window.one("text", "Prompt").text == "something else", "nothing changes before it is asked for")
     s.keys.press("Return")
-    s.gone(r"Use this picture's settings\?")
+    s.gone(r"Use This Picture.s Settings\?")
     wait(lambda: s.window.one("text", "Prompt").text == "to be dropped", "the settings of the picture")
     check(not s.stop_button().sensitive, "nothing runs by itself")
     model = s.desktop.path("elsewhere", "dropped-model")
@@ -273,7 +273,7 @@ def exported(s, kind, clash=None):
     s.desktop.shot(f"list-{kind}")
     dialog.one("push button", "Export.*", sensitive=True).act()
     if clash:
-        s.dialog(r"Replace files\?").one("push button", clash).act()
+        s.dialog(r"Replace Files\?").one("push button", clash).act()
     s.gone("Export . Pictures?")
 
 
