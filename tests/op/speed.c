@@ -1,10 +1,15 @@
 /*
- * Not a test: measures products of matrices and convolutions on the Vulkan back end, for
- * docs/SPEED.md. Usage: test_vulkan_speed [f32|f16] [device]. Also checks a few values against a
- * plain loop, so that a fast wrong kernel is seen.
+ * Not a test: measures single layers on a back end, for docs/SPEED.md. Also checks a few values
+ * against a plain loop, so that a fast wrong kernel is seen.
+ *
+ *     op_speed cpu:f32 [THREADS]
+ *     op_speed vulkan:f32|vulkan:f16 [DEVICE]
  */
+#include "compute/cpu/cpu.h"
 #include "compute/op.h"
+#ifdef FIGMENT_HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
+#endif
 #include "tests/check.h"
 
 #include <time.h>
@@ -139,14 +144,28 @@ static void attention(int b, int l, int m, int heads, int d)
     g_free(v);
 }
 
-int main(int argc, char **argv)
+/* Layers of SD 1.5 at 512x512 and of its decoder, then of the bundled model. */
+static void cpu_layers(void)
 {
-    GError *error = NULL;
-    enum dtype precision = argc > 1 && strcmp(argv[1], "f16") == 0 ? DTYPE_F16 : DTYPE_F32;
-    backend = vulkan_backend_create(argc > 2 ? argv[2] : NULL, precision, &error);
-    if (!backend)
-        g_error("%s", error->message);
-    printf("%s, %s\n", backend->label, vulkan_backend_path(backend));
+    static const int convs[][4] = {
+        {1, 64, 320, 320},   {1, 64, 960, 320},   {1, 32, 640, 640},  {1, 32, 1920, 640},
+        {2, 16, 1280, 1280}, {1, 16, 2560, 1280}, {1, 8, 1280, 1280}, {2, 8, 1280, 1280},
+        {1, 64, 512, 512},   {1, 128, 256, 256},  {1, 256, 128, 128}, {2, 32, 64, 64},
+        {2, 16, 96, 96},     {2, 8, 192, 192},    {1, 256, 16, 16},   {1, 128, 64, 64},
+    };
+    static const int flat[][3] = {
+        {64, 320, 320}, {64, 320, 1280}, {32, 640, 2560}, {16, 1280, 1280}};
+    for (size_t i = 0; i < G_N_ELEMENTS(convs); i++)
+        conv(convs[i][0], convs[i][1], convs[i][1], convs[i][2], convs[i][3], 3);
+    for (size_t i = 0; i < G_N_ELEMENTS(flat); i++)
+        conv(1, flat[i][0], flat[i][0], flat[i][1], flat[i][2], 1);
+    attention(1, 4096, 4096, 8, 40);
+    attention(1, 1024, 1024, 8, 80);
+}
+
+/* Small ones: lavapipe is slow. */
+static void vulkan_layers(void)
+{
     conv(1, 16, 16, 64, 64, 3);
     conv(1, 16, 16, 320, 320, 3);
     conv(1, 16, 16, 320, 320, 1);
@@ -157,6 +176,34 @@ int main(int argc, char **argv)
     attention(2, 256, 77, 8, 40);
     attention(1, 64, 64, 8, 160);
     attention(1, 256, 256, 1, 512);
+}
+
+static bool open_backend(const char *name, const char *which, GError **error)
+{
+    if (strcmp(name, "cpu:f32") == 0)
+        backend = cpu_backend_create(DTYPE_F32, which ? atoi(which) : 0, error);
+#ifdef FIGMENT_HAVE_VULKAN
+    else if (strcmp(name, "vulkan:f32") == 0)
+        backend = vulkan_backend_create(which, DTYPE_F32, error);
+    else if (strcmp(name, "vulkan:f16") == 0)
+        backend = vulkan_backend_create(which, DTYPE_F16, error);
+#endif
+    return backend != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    GError *error = NULL;
+    const char *name = argc > 1 ? argv[1] : "cpu:f32";
+    if (!open_backend(name, argc > 2 ? argv[2] : NULL, &error)) {
+        fprintf(stderr, "no back end '%s': %s\n", name, error ? error->message : "unknown name");
+        return EXIT_FAILURE;
+    }
+    printf("%s\n", backend->label);
+    if (strcmp(name, "cpu:f32") == 0)
+        cpu_layers();
+    else
+        vulkan_layers();
     backend_destroy(backend);
     return check_result();
 }
