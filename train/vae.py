@@ -25,6 +25,7 @@ import workers
 RUN = data.HERE / "runs" / "vae"
 FINAL = data.HERE / "runs" / "vae256"
 CHANNELS = (16, 32, 64, 96)
+GROUPS = 16  # of the norms
 
 
 def build(channels=CHANNELS):
@@ -32,7 +33,7 @@ def build(channels=CHANNELS):
     return AutoencoderKL(
         in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * n,
         up_block_types=("UpDecoderBlock2D",) * n, block_out_channels=channels, layers_per_block=1,
-        latent_channels=4, norm_num_groups=16, sample_size=256)
+        latent_channels=4, norm_num_groups=GROUPS, sample_size=256)
 
 
 def pictures(d, rng, n, size=128):
@@ -71,8 +72,9 @@ def to_tensor(x, device):
 
 class Spikes:
     """A decoder of this kind likes to put a few huge values into a corner: they pass through every group norm and set its
-    scale, as a register would (up to 300 times the mean size, 21,000 in all, and a speck in the picture). This adds up, for what
-    its convolutions give, by how much the values of the 16 largest cells are above `limit` times the mean size, in powers of e."""
+    scale, as a register would (up to 300 times the mean size, 21,000 in all). This adds up, for what its convolutions give, by how
+    much the values of the 16 largest cells are above `limit` times the mean size, in powers of e. It keeps values small enough for
+    f16; a smaller register, and the speck that it leaves in the picture, stay."""
 
     def __init__(self, vae, limit=16.0):
         self.limit, self.found = limit, threading.local()  # workers share the VAE
