@@ -1,0 +1,214 @@
+/*
+ * A Vulkan layer that makes a device claim cooperative matrices that it does not have, for tests of
+ * what the back end chooses (tests/vulkan/shapes.c): VK_LAYER_FIGMENT_shapes. Nothing can run on
+ * them. The list is FIGMENT_TEST_MATRICES, "16x16x16 hhff, 16x8x16 hhhh saturating, ...": sizes,
+ * types of A, B, C and the result (h 16-bit float, f 32-bit float), "saturating", "workgroup"
+ * (scope). Unset: the device as it is.
+ */
+#include "compute/vulkan/api.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <vulkan/vk_layer.h>
+
+static PFN_vkGetInstanceProcAddr next_instance;
+static VkInstance current;
+
+/* Asked for at once: later the loader answers with the first layer's. */
+static PFN_vkEnumerateDeviceExtensionProperties next_extensions;
+static PFN_vkGetPhysicalDeviceFeatures2 next_features;
+static PFN_vkGetDeviceProcAddr next_device;
+
+static bool claims(void)
+{
+    return g_getenv("FIGMENT_TEST_MATRICES") != NULL;
+}
+
+static VkComponentTypeKHR type_of(char letter)
+{
+    return letter == 'h' ? VK_COMPONENT_TYPE_FLOAT16_KHR : VK_COMPONENT_TYPE_FLOAT32_KHR;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL matrices(VkPhysicalDevice physical, uint32_t *count,
+                                               VkCooperativeMatrixPropertiesKHR *list)
+{
+    (void)physical;
+    g_auto(GStrv) items = g_strsplit(claims() ? g_getenv("FIGMENT_TEST_MATRICES") : "", ", ", -1);
+    uint32_t n = g_strv_length(items);
+    for (uint32_t i = 0; list && i < n && i < *count; i++) {
+        VkCooperativeMatrixPropertiesKHR *m = &list[i];
+        char types[5] = "";
+        if (sscanf(items[i], "%ux%ux%u %4s", &m->MSize, &m->NSize, &m->KSize, types) != 4)
+            g_error("FIGMENT_TEST_MATRICES: “%s”", items[i]);
+        m->AType = type_of(types[0]);
+        m->BType = type_of(types[1]);
+        m->CType = type_of(types[2]);
+        m->ResultType = type_of(types[3]);
+        m->saturatingAccumulation = strstr(items[i], "saturating") != NULL;
+        m->scope = strstr(items[i], "workgroup") ? (VkScopeKHR)2 : VK_SCOPE_SUBGROUP_KHR;
+    }
+    *count = list ? MIN(*count, n) : n;
+    return VK_SUCCESS;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL extensions(VkPhysicalDevice physical, const char *layer,
+                                                 uint32_t *count, VkExtensionProperties *list)
+{
+    if (!claims() || layer)
+        return next_extensions(physical, layer, count, list);
+    uint32_t have = 0, room = *count;
+    VkResult result = next_extensions(physical, NULL, &have, NULL);
+    *count = have + 1;
+    if (result || !list)
+        return result;
+    if (room <= have)
+        return VK_INCOMPLETE;
+    result = next_extensions(physical, NULL, &have, list);
+    list[have] = (VkExtensionProperties){VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 2};
+    return result;
+}
+
+static VkBaseOutStructure *find(const void *chain, VkStructureType type)
+{
+    VkBaseOutStructure *s = (VkBaseOutStructure *)chain;
+    while (s && s->sType != type)
+        s = s->pNext;
+    return s;
+}
+
+/* Takes a struct out of a chain behind its first; put back with *from = taken. */
+static VkBaseOutStructure *take_out(void *first, VkStructureType type, VkBaseOutStructure ***from)
+{
+    for (VkBaseOutStructure *s = (VkBaseOutStructure *)first; s; s = s->pNext) {
+        VkBaseOutStructure *taken = s->pNext;
+        if (!taken || taken->sType != type)
+            continue;
+        *from = &s->pNext;
+        s->pNext = taken->pNext;
+        return taken;
+    }
+    return NULL;
+}
+
+static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *f)
+{
+    VkBaseOutStructure **from = NULL;
+    VkBaseOutStructure *matrix =
+        take_out(f, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, &from);
+    next_features(physical, f);
+    if (!matrix)
+        return;
+    *from = matrix;
+    ((VkPhysicalDeviceCooperativeMatrixFeaturesKHR *)matrix)->cooperativeMatrix = claims();
+}
+
+/* The driver is not told of what it does not have. */
+static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
+                                                    const VkDeviceCreateInfo *info,
+                                                    const VkAllocationCallbacks *callbacks,
+                                                    VkDevice *device)
+{
+    VkLayerDeviceCreateInfo *link = (VkLayerDeviceCreateInfo *)info->pNext;
+    while (link && (link->sType != VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO ||
+                    link->function != VK_LAYER_LINK_INFO))
+        link = (VkLayerDeviceCreateInfo *)link->pNext;
+    if (!link)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    PFN_vkGetInstanceProcAddr get = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
+    next_device = link->u.pLayerInfo->pfnNextGetDeviceProcAddr;
+    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
+    VkDeviceCreateInfo less = *info;
+    const char *names[16];
+    less.enabledExtensionCount = 0;
+    for (uint32_t i = 0; i < info->enabledExtensionCount && i < G_N_ELEMENTS(names); i++)
+        if (!claims() ||
+            strcmp(info->ppEnabledExtensionNames[i], VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) != 0)
+            names[less.enabledExtensionCount++] = info->ppEnabledExtensionNames[i];
+    less.ppEnabledExtensionNames = names;
+    VkBaseOutStructure **from = NULL, *matrix = NULL;
+    if (claims())
+        matrix = take_out(&less, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+                          &from);
+    VkResult result =
+        ((PFN_vkCreateDevice)get(current, "vkCreateDevice"))(physical, &less, callbacks, device);
+    if (matrix)
+        *from = matrix;
+    return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info,
+                                                      const VkAllocationCallbacks *callbacks,
+                                                      VkInstance *instance)
+{
+    VkLayerInstanceCreateInfo *link = (VkLayerInstanceCreateInfo *)find(
+        info->pNext, VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO);
+    while (link && link->function != VK_LAYER_LINK_INFO)
+        link = (VkLayerInstanceCreateInfo *)find(link->pNext,
+                                                 VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO);
+    if (!link)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    next_instance = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
+    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
+    VkResult result = ((PFN_vkCreateInstance)next_instance(VK_NULL_HANDLE, "vkCreateInstance"))(
+        info, callbacks, instance);
+    if (result)
+        return result;
+    current = *instance;
+    next_extensions = (PFN_vkEnumerateDeviceExtensionProperties)next_instance(
+        current, "vkEnumerateDeviceExtensionProperties");
+    next_features =
+        (PFN_vkGetPhysicalDeviceFeatures2)next_instance(current, "vkGetPhysicalDeviceFeatures2");
+    return result;
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance, const char *name);
+
+static PFN_vkVoidFunction hook(const char *name)
+{
+    static const struct {
+        const char *name;
+        PFN_vkVoidFunction function;
+    } hooks[] = {
+        {"vkGetInstanceProcAddr", (PFN_vkVoidFunction)get_instance},
+        {"vkCreateInstance", (PFN_vkVoidFunction)create_instance},
+        {"vkCreateDevice", (PFN_vkVoidFunction)create_device},
+        {"vkEnumerateDeviceExtensionProperties", (PFN_vkVoidFunction)extensions},
+        {"vkGetPhysicalDeviceFeatures2", (PFN_vkVoidFunction)features},
+        {"vkGetPhysicalDeviceFeatures2KHR", (PFN_vkVoidFunction)features},
+        {"vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR", (PFN_vkVoidFunction)matrices},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(hooks); i++)
+        if (strcmp(name, hooks[i].name) == 0)
+            return hooks[i].function;
+    return NULL;
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance, const char *name)
+{
+    PFN_vkVoidFunction function = hook(name);
+    return function ? function : next_instance(instance, name);
+}
+
+/* A loader older than the extension asks here for what it does not know. */
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_physical(VkInstance instance, const char *name)
+{
+    (void)instance;
+    bool ours = strcmp(name, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR") == 0;
+    return ours ? hook(name) : NULL;
+}
+
+/* Nothing of a device is looked at. */
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device(VkDevice device, const char *name)
+{
+    return next_device(device, name);
+}
+
+VK_LAYER_EXPORT VkResult VKAPI_CALL
+vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *negotiated)
+{
+    negotiated->loaderLayerInterfaceVersion = 2;
+    negotiated->pfnGetInstanceProcAddr = get_instance;
+    negotiated->pfnGetDeviceProcAddr = get_device;
+    negotiated->pfnGetPhysicalDeviceProcAddr = get_physical;
+    return VK_SUCCESS;
+}
