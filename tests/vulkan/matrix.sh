@@ -1,7 +1,8 @@
 #!/bin/bash
 # The committed SPIR-V of the cooperative-matrix shaders is what their sources give: by a digest of the sources on every
 # machine, and by building again where glslang knows the extension (14 and later; GLSLANG names another one).
-# matrix.sh --write FILE builds it and the digest anew.
+# Where spirv-tools are found, it is also valid for every shape that devices list, in both tiles and for subgroups of 8 to 64 lanes.
+# matrix.sh --write builds it and the digest anew.
 set -eu
 folder=compute/shaders
 name=conv2d_matrix_f16
@@ -39,6 +40,21 @@ sed -i 's/DEPTH = 32/DEPTH = 64/' "$changed/$folder/gemm_matrix.glsl"
     echo "the digest does not see a change"
     exit 1
 }
+if command -v spirv-opt spirv-val >/dev/null && spirv-val --version | grep -qE 'v20(2[4-9]|[3-9])'; then
+    perl -ne 'print pack("V", hex $1) while /0x([0-9a-fA-F]{8})/g' $committed >"$changed/module.spv"
+    for shape in "8 8 8" "16 16 16" "16 8 16" "8 16 16"; do
+        for tile in 64 128; do
+            for lanes in 8 32 64; do
+                set -- $shape
+                spirv-opt --target-env=vulkan1.2 --set-spec-const-default-value="0:$((4 * lanes)) 4:$tile 5:$1 6:$2 7:$3" \
+                    --freeze-spec-const --fold-spec-const-op-composite "$changed/module.spv" -o "$changed/special.spv"
+                spirv-val --target-env vulkan1.2 "$changed/special.spv"
+                spirv-dis "$changed/special.spv" | grep -qE "OpTypeCooperativeMatrixKHR %half %uint_3 %uint_$1(_[0-9]+)? %uint_$3"
+            done
+        done
+    done
+    echo "valid for 4 shapes, 2 tiles, 3 sizes of subgroups"
+fi
 if [ "$major" -lt 14 ]; then
     echo "the sources are those it was built from; glslang ${version:-none} cannot build it again"
     exit 0
