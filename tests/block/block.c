@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #ifdef HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
+#include "tests/vulkan/record.h"
 #endif
 
 #define FOLDER "tests/golden/models/"
@@ -62,6 +63,9 @@ bool block_test_finish(struct block_test *test)
     printf("%s: worst relative error %.2e, worst PSNR %.1f dB\n", test->backend->label, test->worst,
            test->worst_psnr);
     backend_destroy(test->backend);
+#ifdef HAVE_VULKAN
+    check_validation();
+#endif
     return check_failed == 0 && check_passed > 0;
 }
 

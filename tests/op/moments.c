@@ -158,5 +158,8 @@ int main(int argc, char **argv)
     record_pipelines(b);
 #endif
     backend_destroy(b);
+#ifdef FIGMENT_HAVE_VULKAN
+    check_validation();
+#endif
     return check_result();
 }

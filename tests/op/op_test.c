@@ -380,6 +380,9 @@ static int finish(struct backend *backend)
     record_pipelines(backend);
 #endif
     backend_destroy(backend);
+#ifdef FIGMENT_HAVE_VULKAN
+    check_validation();
+#endif
     return check_result();
 }
 

@@ -11,6 +11,7 @@
 #include "tests/check.h"
 #ifdef FIGMENT_HAVE_VULKAN
 #include "compute/vulkan/vulkan.h"
+#include "tests/vulkan/record.h"
 #endif
 
 enum lie { HONEST, READS_MORE, WRITES_MORE };
@@ -105,5 +106,8 @@ int main(int argc, char **argv)
     CHECK(attend(b) == 20 * 6, "a read behind a tensor was not seen");
     b->class = honest;
     backend_destroy(b);
+#ifdef FIGMENT_HAVE_VULKAN
+    check_validation();
+#endif
     return check_result();
 }

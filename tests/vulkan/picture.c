@@ -8,6 +8,7 @@
 #include "tests/check.h"
 #include "tests/engine/run.h"
 #include "tests/vulkan/layer.h"
+#include "tests/vulkan/record.h"
 
 #include <dlfcn.h>
 #include <glib/gstdio.h>
@@ -247,5 +248,6 @@ int main(int argc, char **argv)
     run_finish(&run);
     CHECK(!fault || (fault->allocations == 0 && fault->devices == 0), "%d allocations leak",
           fault ? fault->allocations : 0);
+    check_validation();
     return check_result();
 }

@@ -12,13 +12,15 @@
 static inline void record_pipelines(const struct backend *backend)
 {
     const char *path = g_getenv("FIGMENT_TEST_PIPELINES");
-    if (strcmp(backend->class->name, "vulkan") != 0)
-        return;
-    CHECK(gpu_validation_messages() == 0, "%d messages of the validation layers",
-          gpu_validation_messages());
-    if (!path)
+    if (!path || strcmp(backend->class->name, "vulkan") != 0)
         return;
     g_autoptr(GString) text = g_string_new(NULL);
     pipelines_list(((const struct vulkan_backend *)backend)->p, text);
     CHECK(g_file_set_contents(path, text->str, (gssize)text->len, NULL), "cannot write %s", path);
+}
+
+static inline void check_validation(void)
+{
+    CHECK(gpu_validation_messages() == 0, "%d messages of the validation layers",
+          gpu_validation_messages());
 }
