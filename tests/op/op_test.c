@@ -415,6 +415,14 @@ static float *run_line(const char *line, struct backend *backend, size_t *count,
     return got;
 }
 
+/* FIGMENT_TEST_CASES: only so many lines, for what makes each take minutes (tests/validation.sh).
+ */
+static size_t most_cases(void)
+{
+    const char *text = g_getenv("FIGMENT_TEST_CASES");
+    return text && atoi(text) > 0 ? (size_t)atoi(text) : SIZE_MAX;
+}
+
 /* The CPU back end, F32, that fuses nothing: `class` lives as long. */
 static struct backend *open_reference(struct backend_class *class)
 {
@@ -437,7 +445,7 @@ static int compare_lines(const char *backend_name, const char *const *lines, siz
     struct backend_class plain;
     struct backend *cpu = open_reference(&plain);
     backend->gap = POISON_GAP; /* NaNs around the one, tensors close together in the other */
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < MIN(count, most_cases()); i++) {
         size_t n = 0, expected_n = 0;
         int nodes = 0, plain_nodes = 0;
         g_autofree float *got = run_line(lines[i], backend, &n, &nodes);
@@ -475,8 +483,8 @@ int op_test_goldens(const char *backend_name)
         return EXIT_FAILURE;
     g_autoptr(GPtrArray) goldens = goldens_read();
     g_autofree char *prefix = g_strdup_printf("%s ", op_under_test);
-    int cases = 0;
-    for (guint i = 0; i < goldens->len; i++) {
+    size_t cases = 0;
+    for (guint i = 0; i < goldens->len && cases < most_cases(); i++) {
         const struct golden *g = goldens->pdata[i];
         if (!g_str_has_prefix(g->line, prefix))
             continue;
