@@ -19,8 +19,9 @@ struct cell {
 struct batch {
     FigBridge *bridge;
     struct fig_batch_axes axes;
-    struct cell *cells; /* row-major: prompt, seed | guidance, sampler */
+    struct cell *cells; /* row-major: prompt, seed | guidance, sampler; or prompt | seed */
     guint rows, columns;
+    gboolean seeds_across; /* one guidance and sampler: the grid would be one column */
     gulong picture_handler, removed_handler;
     FigBatchDone done;
     gpointer user;
@@ -127,20 +128,42 @@ static void draw_picture(cairo_t *cr, FigPicture *picture, double x, double y, i
     cairo_surface_destroy(surface);
 }
 
+static const char *prompt_of(const struct batch *b, guint row)
+{
+    return b->axes.prompts[b->seeds_across ? row : row / b->axes.seeds->len];
+}
+
+static guint64 seed_of(const struct batch *b, guint row, guint column)
+{
+    return g_array_index(b->axes.seeds, guint64,
+                         b->seeds_across ? column : row % b->axes.seeds->len);
+}
+
+static double guidance_of(const struct batch *b, guint column)
+{
+    guint n = g_strv_length(b->axes.samplers);
+    return g_array_index(b->axes.guidances, double, b->seeds_across ? 0 : column / n);
+}
+
+static const char *sampler_of(const struct batch *b, guint column)
+{
+    return b->axes.samplers[b->seeds_across ? 0 : column % g_strv_length(b->axes.samplers)];
+}
+
 static char *row_label(const struct batch *b, guint row)
 {
-    guint n = b->axes.seeds->len;
-    guint64 seed = g_array_index(b->axes.seeds, guint64, row % n);
-    const char *prompt = b->axes.prompts[row / n];
-    g_autofree char *digits = g_strdup_printf("%" G_GUINT64_FORMAT, seed);
-    return g_strdup_printf(_("%s\nseed %s"), prompt, digits);
+    if (b->seeds_across)
+        return g_strdup(prompt_of(b, row));
+    g_autofree char *digits = g_strdup_printf("%" G_GUINT64_FORMAT, seed_of(b, row, 0));
+    return g_strdup_printf(_("%s\nseed %s"), prompt_of(b, row), digits);
 }
 
 static char *column_label(const struct batch *b, guint column)
 {
-    guint n = g_strv_length(b->axes.samplers);
-    double guidance = g_array_index(b->axes.guidances, double, column / n);
-    return g_strdup_printf(_("%s\nguidance %g"), b->axes.samplers[column % n], guidance);
+    g_autofree char *digits = g_strdup_printf("%" G_GUINT64_FORMAT, seed_of(b, 0, column));
+    if (b->seeds_across)
+        return g_strdup_printf(_("seed %s"), digits);
+    return g_strdup_printf(_("%s\nguidance %g"), sampler_of(b, column), guidance_of(b, column));
 }
 
 static void draw(GTask *task, gpointer source, gpointer data, GCancellable *cancel)
@@ -275,20 +298,22 @@ void fig_batch_run(FigBridge *bridge, FigRequest *base, struct fig_batch_axes *a
     *axes = (struct fig_batch_axes){0};
     b->rows = g_strv_length(b->axes.prompts) * b->axes.seeds->len;
     b->columns = b->axes.guidances->len * g_strv_length(b->axes.samplers);
+    b->seeds_across = b->columns == 1;
+    if (b->seeds_across) {
+        b->rows /= b->axes.seeds->len;
+        b->columns = b->axes.seeds->len;
+    }
     b->cells = g_new0(struct cell, (gsize)b->rows * b->columns);
     b->done = done;
     b->user = user;
     b->picture_handler = g_signal_connect_swapped(bridge, "picture", G_CALLBACK(picture_made), b);
-    guint n_samplers = g_strv_length(b->axes.samplers);
     g_autoptr(GPtrArray) requests = g_ptr_array_new_with_free_func(g_object_unref);
     for (guint r = 0; r < b->rows; r++)
         for (guint c = 0; c < b->columns; c++) {
             FigRequest *request = fig_record_copy(base);
-            g_object_set(request, "prompt", b->axes.prompts[r / b->axes.seeds->len], "seed",
-                         g_array_index(b->axes.seeds, guint64, r % b->axes.seeds->len),
-                         "random-seed", FALSE, "guidance",
-                         g_array_index(b->axes.guidances, double, c / n_samplers), "sampler",
-                         b->axes.samplers[c % n_samplers], "pictures", 1, NULL);
+            g_object_set(request, "prompt", prompt_of(b, r), "seed", seed_of(b, r, c),
+                         "random-seed", FALSE, "guidance", guidance_of(b, c), "sampler",
+                         sampler_of(b, c), "pictures", 1, NULL);
             g_ptr_array_add(requests, request);
         }
     g_autofree guint *keys = g_new0(guint, requests->len);

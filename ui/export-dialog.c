@@ -241,5 +241,6 @@ FigExportDialog *fig_export_dialog_new(GtkWindow *parent, FigBridge *bridge, GLi
         g_strdup_printf(g_dngettext(NULL, "Export %u Picture", "Export %u Pictures", n), n);
     gtk_window_set_title(GTK_WINDOW(self), title);
     show_folder(self);
+    gtk_window_set_focus(GTK_WINDOW(self), GTK_WIDGET(self->folder ? self->export : self->choose));
     return self;
 }

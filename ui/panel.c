@@ -21,6 +21,8 @@ struct _FigPanel {
     GtkPopover *size_popover;
     GtkFlowBox *presets;
     GtkButton *swap;
+    GtkScrolledWindow *scroller;
+    AdwExpanderRow *more;
     GtkEntry *seed;
     GtkToggleButton *random_seed;
 
@@ -31,6 +33,7 @@ struct _FigPanel {
     GStrv styles, vaes;
     GCancellable *estimating; /* the last request for an estimate */
 
+    guint unfolding;     /* source: until then "More" grows */
     guint estimate_soon; /* source: the settings come to rest first */
 
     gboolean filling; /* the lists are being filled: selections are not the user's */
@@ -440,6 +443,27 @@ static void fill_recent(GtkMenuButton *button, gpointer user)
     gtk_menu_button_set_popover(button, popover);
 }
 
+/* What unfolds at the lower end would unfold out of sight: the panel follows while it grows. */
+static void height_changed(FigPanel *self, GParamSpec *spec, GtkAdjustment *adjustment)
+{
+    (void)spec;
+    if (self->unfolding)
+        gtk_adjustment_set_value(adjustment, gtk_adjustment_get_upper(adjustment));
+}
+
+static gboolean unfolded(gpointer user)
+{
+    FIG_PANEL(user)->unfolding = 0;
+    return G_SOURCE_REMOVE;
+}
+
+static void more_unfolds(FigPanel *self)
+{
+    g_clear_handle_id(&self->unfolding, g_source_remove);
+    if (adw_expander_row_get_expanded(self->more))
+        self->unfolding = g_timeout_add(500, unfolded, self);
+}
+
 void fig_panel_focus_prompt(FigPanel *self)
 {
     fig_prompt_focus(self->prompt);
@@ -512,6 +536,9 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
     g_signal_connect_swapped(self->sampler, "notify::selected", G_CALLBACK(sampler_selected), self);
     g_signal_connect_swapped(self->schedule, "notify::selected", G_CALLBACK(schedule_selected),
                              self);
+    g_signal_connect_swapped(self->more, "notify::expanded", G_CALLBACK(more_unfolds), self);
+    g_signal_connect_object(gtk_scrolled_window_get_vadjustment(self->scroller), "notify::upper",
+                            G_CALLBACK(height_changed), self, G_CONNECT_SWAPPED);
     g_signal_connect_swapped(self->swap, "clicked", G_CALLBACK(swap_clicked), self);
     g_signal_connect_swapped(self->seed, "changed", G_CALLBACK(seed_typed), self);
     gtk_menu_button_set_create_popup_func(self->recent, fill_recent, self, NULL);
@@ -570,6 +597,7 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
 static void fig_panel_dispose(GObject *object)
 {
     FigPanel *self = FIG_PANEL(object);
+    g_clear_handle_id(&self->unfolding, g_source_remove);
     g_clear_handle_id(&self->estimate_soon, g_source_remove);
     if (self->estimating)
         g_cancellable_cancel(self->estimating);
@@ -612,6 +640,8 @@ static void fig_panel_class_init(FigPanelClass *class)
     CHILD(size_popover);
     CHILD(presets);
     CHILD(swap);
+    CHILD(scroller);
+    CHILD(more);
     CHILD(seed);
     CHILD(random_seed);
     CHILD(style);

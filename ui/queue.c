@@ -98,6 +98,17 @@ static GtkWidget *make_row(gpointer item, gpointer user)
     return row;
 }
 
+static void show_pause(FigQueue *self)
+{
+    gboolean paused = gtk_toggle_button_get_active(self->pause);
+    gtk_button_set_icon_name(GTK_BUTTON(self->pause), paused ? "media-playback-start-symbolic"
+                                                             : "media-playback-pause-symbolic");
+    gtk_widget_set_tooltip_text(
+        GTK_WIDGET(self->pause),
+        paused ? _("Continue with what waits")
+               : _("Pause: the running picture is finished, no new one begins"));
+}
+
 static void clear_clicked(FigQueue *self)
 {
     fig_bridge_clear(self->bridge);
@@ -122,6 +133,7 @@ void fig_queue_set_up(FigQueue *self, FigBridge *bridge)
     g_signal_connect_object(bridge, "notify::waiting", G_CALLBACK(show_more), self,
                             G_CONNECT_SWAPPED);
     show_more(self);
+    g_signal_connect_swapped(self->pause, "notify::active", G_CALLBACK(show_pause), self);
     g_object_bind_property(bridge, "paused", self->pause, "active",
                            G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL);
     g_signal_connect_swapped(self->clear, "clicked", G_CALLBACK(clear_clicked), self);
