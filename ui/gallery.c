@@ -270,6 +270,14 @@ static gboolean delete_pressed(GtkWidget *widget, GVariant *arguments, gpointer 
     return TRUE;
 }
 
+static gboolean star_pressed(GtkWidget *widget, GVariant *arguments, gpointer user)
+{
+    (void)arguments;
+    (void)user;
+    star_clicked(FIG_GALLERY(widget));
+    return TRUE;
+}
+
 void fig_gallery_set_up(FigGallery *self, FigBridge *bridge)
 {
     self->bridge = g_object_ref(bridge);
@@ -341,6 +349,9 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     CHILD(trash);
 #undef CHILD
     gtk_widget_class_add_binding(widget_class, GDK_KEY_Delete, 0, delete_pressed, NULL);
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_Delete, GDK_CONTROL_MASK, delete_pressed,
+                                 NULL);
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_b, GDK_CONTROL_MASK, star_pressed, NULL);
     GType type = G_TYPE_FROM_CLASS(class);
     const struct {
         const char *name;

@@ -148,7 +148,7 @@ static void fill_samplers(FigPanel *self)
         gtk_string_list_append(samplers, sched_sampler_name(i));
     g_autoptr(GtkStringList) schedules = gtk_string_list_new(NULL);
     for (int i = 0; i < SCHED_N_SCHEDULES; i++)
-        gtk_string_list_append(schedules, sched_schedule_name(i));
+        gtk_string_list_append(schedules, _(sched_schedule_name(i))); /* "Automatic" */
     self->filling = TRUE;
     adw_combo_row_set_model(self->sampler, G_LIST_MODEL(samplers));
     adw_combo_row_set_model(self->schedule, G_LIST_MODEL(schedules));

@@ -271,6 +271,7 @@ static void fig_prompt_init(FigPrompt *self)
     gtk_widget_set_valign(self->placeholder, GTK_ALIGN_START);
     gtk_widget_set_can_target(self->placeholder, FALSE);
     gtk_widget_add_css_class(self->placeholder, "placeholder");
+    gtk_widget_add_css_class(self->placeholder, "dim-label");
     gtk_widget_set_parent(self->placeholder, GTK_WIDGET(self));
 
     GtkEventController *keys = gtk_event_controller_key_new();

@@ -19,7 +19,7 @@ static gboolean busy(FigWindow *self)
 void fig_window_update_actions(FigWindow *self)
 {
     GtkWidget *widget = GTK_WIDGET(self);
-    gboolean shown = self->shown != NULL;
+    gboolean shown = self->shown && !fig_window_in_gallery(self); /* and in sight */
     gboolean saved = shown && fig_picture_facts(self->shown)->path;
     gboolean text = shown && fig_picture_facts(self->shown)->parameters;
     gtk_widget_action_set_enabled(widget, "win.stop", busy(self));
@@ -29,6 +29,7 @@ void fig_window_update_actions(FigWindow *self)
     gtk_widget_action_set_enabled(widget, "win.save-as", shown);
     gtk_widget_action_set_enabled(widget, "win.use-settings", text);
     gtk_widget_action_set_enabled(widget, "win.same-seed", shown);
+    gtk_widget_action_set_enabled(widget, "win.new-seed", !fig_window_in_gallery(self));
     gtk_widget_action_set_enabled(widget, "win.favourite", saved);
     gtk_widget_action_set_enabled(widget, "win.trash", saved);
     gtk_widget_set_sensitive(GTK_WIDGET(self->compare), shown && self->before);
@@ -43,6 +44,8 @@ static void generate(GtkWidget *widget, const char *name, GVariant *parameter)
     (void)parameter;
     FigWindow *self = FIG_WINDOW(widget);
     self->following = TRUE;
+    if (fig_window_in_gallery(self))
+        gtk_stack_set_visible_child_name(self->pages, "viewer");
     g_object_set(self->settings, "welcomed", TRUE, NULL);
     fig_bridge_submit(self->bridge, self->request);
     gboolean paused;
@@ -80,8 +83,9 @@ static void show_history(GtkWidget *widget, const char *name, GVariant *paramete
     (void)name;
     (void)parameter;
     FigWindow *self = FIG_WINDOW(widget);
-    if (strcmp(gtk_stack_get_visible_child_name(self->pages), "gallery") == 0) {
-        gtk_stack_set_visible_child_name(self->pages, "viewer");
+    if (fig_window_in_gallery(self)) {
+        gboolean any = busy(self) || g_list_model_get_n_items(G_LIST_MODEL(self->recent));
+        gtk_stack_set_visible_child_name(self->pages, any ? "viewer" : "welcome");
         return;
     }
     gtk_stack_set_visible_child_name(self->pages, "gallery");

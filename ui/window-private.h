@@ -52,6 +52,7 @@ void fig_window_update_actions(FigWindow *self);
 void fig_window_accept_drops(FigWindow *self);
 
 void fig_window_show_picture(FigWindow *self, FigPicture *picture);
+gboolean fig_window_in_gallery(FigWindow *self);
 void fig_window_step(FigWindow *self, int by);
 void fig_window_refresh_history(FigWindow *self);
 /* Pictures that are in memory only, because they could not be saved; the caller owns the list. */

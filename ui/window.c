@@ -19,11 +19,27 @@ void fig_window_drop_question(FigWindow *self)
     g_clear_object(&self->asking);
 }
 
-void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
-                             const char *action)
+/* A sentence is read to its end, however narrow the window: a toast's own title has one line. */
+static AdwToast *toast_new(const char *text)
 {
     g_autofree char *plain = g_markup_escape_text(text, -1); /* it may quote a prompt */
     AdwToast *toast = adw_toast_new(plain);
+    GtkWidget *label = gtk_label_new(text);
+    gtk_label_set_wrap(GTK_LABEL(label), TRUE);
+    gtk_label_set_wrap_mode(GTK_LABEL(label), PANGO_WRAP_WORD_CHAR);
+    gtk_label_set_natural_wrap_mode(GTK_LABEL(label), GTK_NATURAL_WRAP_NONE);
+    gtk_label_set_lines(GTK_LABEL(label), 4);
+    gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
+    gtk_label_set_xalign(GTK_LABEL(label), 0);
+    gtk_widget_add_css_class(label, "heading");
+    adw_toast_set_custom_title(toast, label);
+    return toast;
+}
+
+void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
+                             const char *action)
+{
+    AdwToast *toast = toast_new(text);
     if (button) {
         adw_toast_set_button_label(toast, button);
         adw_toast_set_detailed_action_name(toast, action);
@@ -48,8 +64,7 @@ void fig_window_tell(FigWindow *self, const char *text)
 void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
                       const char *target)
 {
-    g_autofree char *plain = g_markup_escape_text(text, -1);
-    AdwToast *toast = adw_toast_new(plain);
+    AdwToast *toast = toast_new(text);
     adw_toast_set_button_label(toast, button);
     adw_toast_set_action_name(toast, action);
     adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
@@ -108,13 +123,25 @@ static void show_queue_length(FigWindow *self)
     fig_window_update_actions(self);
 }
 
+gboolean fig_window_in_gallery(FigWindow *self)
+{
+    return g_strcmp0(gtk_stack_get_visible_child_name(self->pages), "gallery") == 0;
+}
+
+/* What is made does not take the history away from who looks at it. */
+static void leave_welcome(FigWindow *self)
+{
+    if (!fig_window_in_gallery(self))
+        gtk_stack_set_visible_child_name(self->pages, "viewer");
+}
+
 static void show_preview(FigWindow *self)
 {
     g_autoptr(GdkTexture) preview = NULL;
     g_object_get(self->bridge, "preview", &preview, NULL);
     if (!preview || !self->following)
         return;
-    gtk_stack_set_visible_child_name(self->pages, "viewer");
+    leave_welcome(self);
     fig_canvas_set_compare(self->canvas, NULL);
     fig_canvas_set_paintable(self->canvas, GDK_PAINTABLE(preview));
     if (self->shown)
@@ -283,11 +310,15 @@ static void picture_made(FigWindow *self, FigPicture *picture)
         g_list_store_splice(self->recent, STRIP_LENGTH, n - STRIP_LENGTH, NULL, 0);
     show_count(self);
     if (self->following) {
-        fig_window_show_picture(self, picture);
+        g_autoptr(GError) error = NULL;
+        if (put(self, picture, &error))
+            leave_welcome(self);
+        else
+            fig_window_toast(self, error->message);
         gtk_single_selection_set_selected(self->selection, 0);
         gtk_widget_activate_action(GTK_WIDGET(self->strip), "list.scroll-to-item", "u", 0);
     }
-    if (g_strcmp0(gtk_stack_get_visible_child_name(self->pages), "gallery") == 0)
+    if (fig_window_in_gallery(self))
         fig_gallery_refresh(self->gallery);
 }
 
@@ -320,8 +351,8 @@ void fig_window_step(FigWindow *self, int by)
 
 static void page_changed(FigWindow *self)
 {
-    const char *page = gtk_stack_get_visible_child_name(self->pages);
-    gtk_toggle_button_set_active(self->history_button, g_strcmp0(page, "gallery") == 0);
+    gtk_toggle_button_set_active(self->history_button, fig_window_in_gallery(self));
+    fig_window_update_actions(self);
 }
 
 static void gallery_open(FigWindow *self, FigPicture *picture)

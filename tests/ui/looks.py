@@ -1,6 +1,6 @@
 """Every page and state of the window as a picture, for a designer's eye. By hand: nothing is checked but that each comes up.
-usage: looks.py BINARY FOLDER MODEL WIDTHxHEIGHT [dark] [large] [contrast] [LANGUAGE] [STEP...]; a language needs the locale LC_ALL in
-the environment, as LC_ALL=de_DE.UTF-8. The pictures lie in FOLDER/shots."""
+usage: looks.py BINARY FOLDER MODEL WIDTHxHEIGHT [dark] [large] [contrast] [LANGUAGE] [STEP...]; a language needs the
+program installed, or BUILD/share/locale a link to BUILD/po/locale, and a locale, as LC_ALL=de_DE.UTF-8. The pictures lie in FOLDER/shots."""
 import ctypes
 import gettext
 import json
@@ -27,7 +27,7 @@ PROMPTS = ("a red apple, 3d style, blue background", "a smiling cat, noto style,
            "a purple grape, flat style, white background", "a blue fish, noto style, white background")
 MANY = 400  # rows of a long history
 SHORT = {"steps": 4, "pictures": 1}
-translation = gettext.translation("figment", os.path.join(os.path.dirname(BINARY), "..", "po", "locale"),
+translation = gettext.translation("figment", os.path.join(os.path.dirname(BINARY), "..", "share", "locale"),
                                   [LANGUAGE] if LANGUAGE else ["C"], fallback=True)
 FOREIGN = """a foreign apple on a table, <lora:detail:0.8>, masterpiece
 Negative prompt: blurry, low quality
@@ -45,15 +45,14 @@ class Looks(Session):
         theme = "dark" if "dark" in WORDS else "light"
         super().__init__(FOLDER, WIDTH, HEIGHT, {"theme": theme, "window-width": WIDTH, "window-height": HEIGHT},
                          {"model": MODEL, "width": 128, "height": 128, "steps": 8, "guidance": 3})
-        if "large" in WORDS:
-            os.makedirs(self.desktop.path("config", "gtk-4.0"))
-            with open(self.desktop.path("config", "gtk-4.0", "settings.ini"), "w") as file:
-                file.write(f"[Settings]\ngtk-xft-dpi={96 * 1024 * 3 // 2}\n")
         # A window may go while it is looked at: its attributes stay zero then.
         self.ignore = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda display, error: 0)
         self.keys.x11.XSetErrorHandler(self.ignore)
         self.number = 0
         self.around = {"LC_ALL": LOCALE, "LANGUAGE": LANGUAGE or "C"}
+        if "large" in WORDS:
+            with open(self.desktop.path("home", ".Xdefaults"), "w") as file:
+                file.write("Xft.dpi: 144\n")
         if "contrast" in WORDS:
             self.around["ADW_DEBUG_HIGH_CONTRAST"] = "1"
 
@@ -151,7 +150,7 @@ def few(s):
     s.keys.press("F9")
     s.popover(s.button(T("Recent prompts")).act, "recent-prompts")
     s.popover(s.button("128 × 128").act, "sizes")
-    s.popover(s.button(T("Main menu")).act, "menu")
+    s.popover(s.button(T("Main menu (F10)").split(r"\ \(")[0]).act, "menu")
     x, y, w, h = s.canvas_box()
     s.popover(lambda: s.keys.click(x + w // 2, y + h // 2, button=3), "picture-menu")
     s.popover(lambda: s.keys.press("Control_L", "j"), "queue-empty")
