@@ -96,6 +96,10 @@ static void show_count(FigBatchDialog *self)
                              n)
            : g_strdup(error->message);
     gtk_label_set_label(self->message, text);
+    if (ok)
+        gtk_widget_remove_css_class(GTK_WIDGET(self->message), "error");
+    else
+        gtk_widget_add_css_class(GTK_WIDGET(self->message), "error");
     gtk_widget_set_sensitive(GTK_WIDGET(self->start), ok);
     fig_batch_axes_clear(&axes);
 }
