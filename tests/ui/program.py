@@ -308,6 +308,7 @@ def step_compare(s):
         s.keys.click(x + w // 2, y + h // 2, holding=holding)
     s.window.one("label", f"2 of {n} selected")
     s.window.all("push button", "Compare")[-1].act()
+    s.window.one("push button", "New Seed.*", sensitive=True)  # it is off while the history is in front
     wait(lambda: s.canvas().name == first.name or s.window.all("image", re.escape(first.name)), "the newer one on the canvas")
     box = s.canvas().box
     wait(lambda: s.desktop.crop(box) != 0, "a picture")
