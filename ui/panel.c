@@ -49,6 +49,29 @@ static const struct fig_model *selected_model(FigPanel *self)
     return self->models && i < self->models->len ? self->models->pdata[i] : NULL;
 }
 
+static gboolean same_strings(GListModel *a, GListModel *b)
+{
+    guint n = a ? g_list_model_get_n_items(a) : 0;
+    if (n != g_list_model_get_n_items(b))
+        return FALSE;
+    for (guint i = 0; i < n; i++)
+        if (strcmp(gtk_string_list_get_string(GTK_STRING_LIST(a), i),
+                   gtk_string_list_get_string(GTK_STRING_LIST(b), i)) != 0)
+            return FALSE;
+    return TRUE;
+}
+
+/* A row's list and the one that is chosen. The same strings stay as they are: this may be called
+ * while the row tells that one of them was chosen, and it goes on with its list afterwards. */
+static void fill_row(FigPanel *self, AdwComboRow *row, GtkStringList *strings, guint selected)
+{
+    self->filling = TRUE;
+    if (!same_strings(adw_combo_row_get_model(row), G_LIST_MODEL(strings)))
+        adw_combo_row_set_model(row, G_LIST_MODEL(strings));
+    adw_combo_row_set_selected(row, selected);
+    self->filling = FALSE;
+}
+
 static void use_defaults(FigPanel *self, const struct fig_model *m)
 {
     g_object_set(self->request, "width", m->width ? m->width : 512, "height",
@@ -110,6 +133,8 @@ static void model_selected(FigPanel *self)
     if (self->filling || !m)
         return;
     if (g_strcmp0(fig_record_text(self->request, "model"), m->path) != 0) {
+        /* The library is read again before it returns. */
+        g_autoptr(GPtrArray) keep G_GNUC_UNUSED = g_ptr_array_ref(self->models);
         g_object_set(self->request, "model", m->path, NULL);
         use_defaults(self, m);
     }
@@ -132,10 +157,7 @@ void fig_panel_refresh_models(FigPanel *self)
             found = TRUE;
         }
     }
-    self->filling = TRUE;
-    adw_combo_row_set_model(self->model, G_LIST_MODEL(names));
-    adw_combo_row_set_selected(self->model, selected);
-    self->filling = FALSE;
+    fill_row(self, self->model, names, selected);
     if (!found)
         model_selected(self);
     show_hint(self);
@@ -252,10 +274,7 @@ static void fill_choice(FigPanel *self, AdwComboRow *row, const char *first, GSt
         if (strcmp(values[i], wanted) == 0)
             selected = i + 1;
     }
-    self->filling = TRUE;
-    adw_combo_row_set_model(row, G_LIST_MODEL(names));
-    adw_combo_row_set_selected(row, selected);
-    self->filling = FALSE;
+    fill_row(self, row, names, selected);
     if (!selected && *wanted) /* the file is gone */
         g_object_set(self->request, field, "", NULL);
 }
