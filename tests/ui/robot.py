@@ -266,6 +266,7 @@ class Keyboard:
         self.x11.XOpenDisplay.restype = ctypes.c_void_p
         self.x11.XStringToKeysym.restype = ctypes.c_ulong
         self.x11.XDefaultRootWindow.restype = ctypes.c_ulong
+        self.x11.XCreateSimpleWindow.restype = ctypes.c_ulong
         self.x11.XDefaultRootWindow.argtypes = [ctypes.c_void_p]
         self.x11.XKeysymToKeycode.argtypes = [ctypes.c_void_p, ctypes.c_ulong]
         self.x11.XKeysymToKeycode.restype = ctypes.c_ubyte
@@ -299,6 +300,16 @@ class Keyboard:
         self.x11.XSetInputFocus(self.display, windows[-1][0], 1, 0)
         self.x11.XSync(self.display, 0)
         return windows[-1][1]
+
+    def focus_another(self):
+        """As when another program comes to the front: a window of our own, in a corner."""
+        c = self.c
+        window = self.x11.XCreateSimpleWindow(c.c_void_p(self.display), c.c_ulong(self.x11.XDefaultRootWindow(self.display)), 0, 0, 8, 8,
+                                              0, c.c_ulong(0), c.c_ulong(0))
+        self.x11.XMapWindow(c.c_void_p(self.display), c.c_ulong(window))
+        self.x11.XSync(self.display, 0)
+        self.x11.XSetInputFocus(self.display, window, 1, 0)
+        self.x11.XSync(self.display, 0)
 
     def press(self, *names):
         """press("Control_L", "Return"): all down, then all up."""
