@@ -6,7 +6,6 @@ import gettext
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,7 +25,6 @@ PROMPTS = ("a red apple, 3d style, blue background", "a smiling cat, noto style,
            "a green rocket, flat style, black background", "a yellow taxi, 3d style, white background",
            "a purple grape, flat style, white background", "a blue fish, noto style, white background")
 MANY = 400  # rows of a long history
-SHORT = {"steps": 4, "pictures": 1}
 translation = gettext.translation("figment", os.path.join(os.path.dirname(BINARY), "..", "share", "locale"),
                                   [LANGUAGE] if LANGUAGE else ["C"], fallback=True)
 FOREIGN = """a foreign apple on a table, <lora:detail:0.8>, masterpiece
@@ -35,9 +33,9 @@ Steps: 21, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 42, Si
 Denoising strength: 0.4, Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent, Version: v1.9.4"""
 
 
-def T(text, plural=None, n=1):
-    text = translation.ngettext(text, plural, n) if plural else translation.gettext(text)
-    return re.escape(text.replace("_", ""))
+def T(text):
+    """As the window says it, for a regular expression."""
+    return re.escape(translation.gettext(text).replace("_", ""))
 
 
 class Looks(Session):
@@ -78,6 +76,11 @@ class Looks(Session):
     def made(self, n):
         wait(lambda: len(self.files()) >= n, f"{n} pictures")
 
+    def set_number_of(self, name, value):
+        field = self.window.one("spin button", name)
+        field.set_value(value)
+        wait(lambda: field.value == value, f"{name} to be {value}")
+
     def canvas_box(self):
         return self.window.one("image", ".* × .*").box
 
@@ -96,6 +99,7 @@ class Looks(Session):
         n = len(self.keys.windows())
         self.keys.press("Escape")
         wait(lambda: len(self.keys.windows()) < n, name + " to close")
+        wait(lambda: self.keys.windows()[-1][1][2] >= WIDTH - 40, "the window itself on top")
         self.keys.focus_top()
 
     def popover(self, opened, name):
@@ -121,15 +125,6 @@ def first_run(s):
     s.made(1)
     s.set_number_of(T("Steps"), 8)
     s.shot("first-picture")
-
-
-def set_number_of(s, name, value):
-    field = s.window.one("spin button", name)
-    field.set_value(value)
-    wait(lambda: field.value == value, f"{name} to be {value}")
-
-
-Looks.set_number_of = set_number_of
 
 
 def few(s):
