@@ -203,5 +203,6 @@ FigBatchDialog *fig_batch_dialog_new(GtkWindow *parent, FigBridge *bridge, FigRe
                           *sampler ? sampler : sched_sampler_name(SCHED_DPMPP_2M));
     g_object_set(self->prompts, "text", fig_record_text(request, "prompt"), NULL);
     show_count(self);
+    fig_prompt_focus(self->prompts);
     return self;
 }
