@@ -1,5 +1,5 @@
 """Controls that program.py does not need: weights by keys, chunks, sizes, seeds, hints, pictures of other programs, a model
-that is opened, a job that crashed twice. By hand. usage: controls.py BINARY FOLDER MODEL [STEP...]"""
+that is opened, a job that crashed twice; rows reached by keys. usage: controls.py BINARY FOLDER MODEL [STEP...]"""
 import json
 import os
 import re
@@ -136,6 +136,38 @@ def step_foreign(s):
         check(not s.stop_button().sensitive, "nothing runs by itself")
 
 
+def step_rows(s):
+    """Rows that are out of sight are reached and changed by keys alone, and kept."""
+    vae = s.desktop.path("data", "figment", "models", "vae")
+    s.end()
+    os.makedirs(vae, exist_ok=True)
+    name, = [n for n in os.listdir(os.path.join(s.model, "vae")) if n.endswith(".safetensors")]
+    shutil.copy(os.path.join(s.model, "vae", name), os.path.join(vae, "other-vae.safetensors"))
+    s.launch()
+    s.keys.press("Control_L", "l")
+    s.tab_to(s.window.one("list item", "More"))
+    s.keys.press("Return")
+    for row, field, value, downs in (("Autoencoder", "vae", os.path.join(vae, "other-vae.safetensors"), 1), ("Emphasis", "emphasis", "2", 2)):
+        s.tab_to(s.window.one("combo box", row))
+        before = s.settings().get(field, "")
+
+        def chosen():
+            if s.settings().get(field, "") != before:
+                return True
+            for key in ("Return", "Home") + ("Down",) * downs + ("Return",):
+                s.keys.press(key)
+            return False
+        wait(chosen, f"{row} to be chosen", every=1)
+        check(s.settings()[field] == value, f"{field} is {s.settings()[field]}")
+    s.keys.press("Control_L", "comma")
+    dialog = s.dialog("Preferences")
+    s.tab_to(dialog.one("check box", "Low memory.*"))
+    s.keys.press("space")
+    kept(s, low_memory="true")
+    s.keys.press("Escape")
+    s.gone("Preferences")
+
+
 def step_models(s):
     """A model that lies elsewhere is used in place; what is none is told."""
     elsewhere = s.desktop.path("elsewhere", "other")
@@ -175,7 +207,7 @@ def step_crashed(s):
 def main():
     with driven(Session(folder=sys.argv[2], request={"steps": 2})) as s:
         s.launch()
-        walk(s, step_prompt, step_values, step_foreign, step_models, step_crashed)
+        walk(s, step_prompt, step_values, step_rows, step_foreign, step_models, step_crashed)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,19 @@ def step_search(s, history):
     away(s, "three searches")
 
 
+def step_export(s):
+    """Of all, begun and ended: rows and names are read beside the main loop."""
+    s.window.one("push button", "Export….*", sensitive=True).act()
+    dialog = s.dialog(f"Export {PICTURES} Pictures")
+    dialog.one("push button", "Export.*", sensitive=True).act()
+    wait(lambda: [n for n in os.listdir(s.exports) if n.endswith(".png")], "the first file")
+    away(s, "an export begun")
+    if dialog.showing:
+        dialog._try(lambda: dialog.one("push button", ".*Cancel", patience=20).act())
+    s.gone(f"Export {PICTURES} Pictures")
+    away(s, "and ended")
+
+
 def step_made_meanwhile(s, history):
     """A new picture comes to the front; what is looked at stays where it is."""
     files = len(s.files())
@@ -180,6 +193,7 @@ def main():
         step_storms(s, history, seen)
         step_keys(s, history, seen)
         step_search(s, history)
+        step_export(s)
         step_made_meanwhile(s, history)
         s.end()
 
