@@ -212,9 +212,12 @@ static sqlite3_stmt *select_rows(struct history *history, const char *what,
         for (char **word = words; *word; word++)
             if (**word) {
                 g_ptr_array_add(values, like_pattern(*word));
+                /* The path first: its last part takes longer to cut off than to search. */
                 g_string_append_printf(sql,
-                                       " AND (prompt || ' ' || negative || ' ' || " FILE_NAME
-                                       ") LIKE ?%u ESCAPE '\\'",
+                                       " AND (prompt LIKE ?%1$u ESCAPE '\\'"
+                                       " OR negative LIKE ?%1$u ESCAPE '\\'"
+                                       " OR (path LIKE ?%1$u ESCAPE '\\'"
+                                       " AND " FILE_NAME " LIKE ?%1$u ESCAPE '\\'))",
                                        values->len);
             }
     }
