@@ -25,7 +25,7 @@ import workers
 RUN = data.HERE / "runs" / "vae"
 FINAL = data.HERE / "runs" / "vae256"
 CHANNELS = (16, 32, 64, 96)
-GROUPS = 16  # of the norms
+GROUPS = 4  # of the norms; with 16, a channel of the last level is alone in its group, and a speck comes of it (docs/TRAINING.md)
 
 
 def build(channels=CHANNELS):
