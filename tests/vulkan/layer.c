@@ -1,9 +1,10 @@
 /* See layer.h. Everything that is not counted or made to fail goes straight to the next layer. */
 #include "tests/vulkan/layer.h"
 
+#include "tests/vulkan/layer_link.h"
+
 #include <stdbool.h>
 #include <string.h>
-#include <vulkan/vk_layer.h>
 
 #define LAYER VK_LAYER_EXPORT VKAPI_ATTR
 
@@ -93,28 +94,14 @@ static VKAPI_ATTR void VKAPI_CALL destroy_device(VkDevice device,
     destroy(device, callbacks);
 }
 
-/* The next layer's part of the chain, taken off for it. */
-static void *link_of(const void *chain, VkStructureType type)
-{
-    for (VkLayerDeviceCreateInfo *info = (VkLayerDeviceCreateInfo *)chain; info;
-         info = (VkLayerDeviceCreateInfo *)info->pNext)
-        if (info->sType == type && info->function == VK_LAYER_LINK_INFO)
-            return info;
-    return NULL;
-}
-
 static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
                                                     const VkDeviceCreateInfo *info,
                                                     const VkAllocationCallbacks *callbacks,
                                                     VkDevice *device)
 {
-    VkLayerDeviceCreateInfo *link =
-        link_of(info->pNext, VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO);
-    if (!link)
+    PFN_vkGetInstanceProcAddr get;
+    if (!layer_enter_device(info, &get, &next_device))
         return VK_ERROR_INITIALIZATION_FAILED;
-    PFN_vkGetInstanceProcAddr get = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
-    next_device = link->u.pLayerInfo->pfnNextGetDeviceProcAddr;
-    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
     PFN_vkCreateDevice create = (PFN_vkCreateDevice)get(VK_NULL_HANDLE, "vkCreateDevice");
     VkResult result = create(physical, info, callbacks, device);
     if (!result) {
@@ -130,14 +117,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
                                                       const VkAllocationCallbacks *callbacks,
                                                       VkInstance *instance)
 {
-    VkLayerInstanceCreateInfo *link =
-        link_of(info->pNext, VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO);
-    if (!link)
-        return VK_ERROR_INITIALIZATION_FAILED;
-    next_instance = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
-    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
-    return ((PFN_vkCreateInstance)next_instance(VK_NULL_HANDLE, "vkCreateInstance"))(
-        info, callbacks, instance);
+    return layer_create_instance(info, callbacks, instance, &next_instance);
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device(VkDevice device, const char *name);

@@ -6,10 +6,10 @@
  * (scope). Unset: the device as it is.
  */
 #include "compute/vulkan/api.h"
+#include "tests/vulkan/layer_link.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <vulkan/vk_layer.h>
 
 static PFN_vkGetInstanceProcAddr next_instance;
 static VkInstance current;
@@ -68,14 +68,6 @@ static VKAPI_ATTR VkResult VKAPI_CALL extensions(VkPhysicalDevice physical, cons
     return result;
 }
 
-static VkBaseOutStructure *find(const void *chain, VkStructureType type)
-{
-    VkBaseOutStructure *s = (VkBaseOutStructure *)chain;
-    while (s && s->sType != type)
-        s = s->pNext;
-    return s;
-}
-
 /* Takes a struct out of a chain behind its first; put back with *from = taken. */
 static VkBaseOutStructure *take_out(void *first, VkStructureType type, VkBaseOutStructure ***from)
 {
@@ -108,15 +100,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
                                                     const VkAllocationCallbacks *callbacks,
                                                     VkDevice *device)
 {
-    VkLayerDeviceCreateInfo *link = (VkLayerDeviceCreateInfo *)info->pNext;
-    while (link && (link->sType != VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO ||
-                    link->function != VK_LAYER_LINK_INFO))
-        link = (VkLayerDeviceCreateInfo *)link->pNext;
-    if (!link)
+    PFN_vkGetInstanceProcAddr get;
+    if (!layer_enter_device(info, &get, &next_device))
         return VK_ERROR_INITIALIZATION_FAILED;
-    PFN_vkGetInstanceProcAddr get = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
-    next_device = link->u.pLayerInfo->pfnNextGetDeviceProcAddr;
-    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
     VkDeviceCreateInfo less = *info;
     const char *names[16];
     less.enabledExtensionCount = 0;
@@ -140,17 +126,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
                                                       const VkAllocationCallbacks *callbacks,
                                                       VkInstance *instance)
 {
-    VkLayerInstanceCreateInfo *link = (VkLayerInstanceCreateInfo *)find(
-        info->pNext, VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO);
-    while (link && link->function != VK_LAYER_LINK_INFO)
-        link = (VkLayerInstanceCreateInfo *)find(link->pNext,
-                                                 VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO);
-    if (!link)
-        return VK_ERROR_INITIALIZATION_FAILED;
-    next_instance = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
-    link->u.pLayerInfo = link->u.pLayerInfo->pNext;
-    VkResult result = ((PFN_vkCreateInstance)next_instance(VK_NULL_HANDLE, "vkCreateInstance"))(
-        info, callbacks, instance);
+    VkResult result = layer_create_instance(info, callbacks, instance, &next_instance);
     if (result)
         return result;
     current = *instance;
