@@ -328,8 +328,9 @@ bool cpu_has_bf16(void)
 static void choose_products(struct cpu *cpu)
 {
     const char *wish = g_getenv("FIGMENT_CPU_PRODUCTS");
-    cpu->direct = wish ? !g_str_equal(wish, "onednn") : cpu->kernels->panel < 32;
     cpu->winograd = g_strcmp0(wish, "direct") != 0;
+    bool own = g_strcmp0(wish, "own") == 0 || !cpu->winograd;
+    cpu->direct = own || (g_strcmp0(wish, "onednn") != 0 && cpu->kernels->panel < 32);
 }
 
 struct backend *cpu_backend_create(enum dtype precision, int threads, GError **error)
