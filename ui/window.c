@@ -296,7 +296,7 @@ static void history_changed(FigWindow *self)
 {
     const char *page = gtk_stack_get_visible_child_name(self->pages);
     fig_window_refresh_history(self);
-    if (strcmp(page, "gallery") == 0)
+    if (fig_window_in_gallery(self))
         fig_gallery_refresh(self->gallery);
     else if (strcmp(page, "welcome") == 0)
         show_last(self);
