@@ -58,8 +58,8 @@ struct pass {
     enum dtype out_type;
     const char *residual;
     char *out;
-    float *strip, *range, *turn, *threads;
-    size_t image, images, first, rows; /* of the strip: output rows (flat: pixels) of each image */
+    float *range, *turn, *threads;
+    size_t images, first, rows; /* of the strip: output rows (flat: pixels) of each image */
     size_t blocks, across;
     size_t panel, panels, width; /* first of the range, how many; how many a task takes */
     bool converted;              /* the only range is there */
@@ -81,7 +81,7 @@ static void copy_flat(void *data, size_t index, int thread)
     size_t end = MIN(p->rows, (index + 1) * BLOCK_PIXELS), image = d->height * d->width;
     for (size_t i = index * BLOCK_PIXELS; i < end; i++)
         frame_pixels(&p->frame, (p->first + i) * d->in, 1, (p->first + i) / image,
-                     p->strip + i * d->in);
+                     p->frame.data + i * d->in);
 }
 
 /* ---- the product ---- */
@@ -100,7 +100,7 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     const struct direct *d = p->d;
     if (d->flat) {
         size_t first = block * d->block_pixels;
-        const float *a = d->copy ? p->strip : (const float *)p->frame.in + p->first * d->in;
+        const float *a = d->copy ? p->frame.data : (const float *)p->frame.in + p->first * d->in;
         runs[0] = (struct run){a + first * d->in, d->in, MIN(d->block_pixels, p->rows - first),
                                p->first + first, 1};
         return 1;
@@ -109,7 +109,8 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     size_t rows = MIN(d->block_rows, p->rows - y);
     size_t columns = MIN(d->block_columns, d->out_width - x);
     size_t scale = d->panels.phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
-    const float *frame = p->strip + (image - p->image) * d->frame_rows * d->frame_width * d->in;
+    const float *frame =
+        p->frame.data + (image - p->frame.image) * d->frame_rows * d->frame_width * d->in;
     for (size_t r = 0; r < rows; r++) {
         size_t row = y + r;
         runs[r].a = frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->in;
@@ -227,7 +228,7 @@ static void product_task(void *data, size_t index, int thread)
     const struct direct *d = p->d;
     size_t tasks = p->blocks * p->images * d->panels.phases;
     size_t first = index / tasks * p->width, block = index % tasks / d->panels.phases;
-    struct block b = {.image = p->image + block / p->blocks,
+    struct block b = {.image = p->frame.image + block / p->blocks,
                       .phase = (int)(index % d->panels.phases)};
     b.run_count = block_runs(p, block % p->blocks, b.image, b.phase, b.runs);
     block_columns(p, &b, p->panel + first, MIN(p->width, p->panels - first),
@@ -252,7 +253,6 @@ static bool run_range(struct pass *p, const int *cancel)
 static bool run_strip(struct pass *p, const int *cancel)
 {
     const struct direct *d = p->d;
-    p->frame.image = p->image;
     p->frame.first = p->first * d->stride;
     if (d->copy && d->flat &&
         !parallel_for((p->rows + BLOCK_PIXELS - 1) / BLOCK_PIXELS, cancel, copy_flat, p))
@@ -290,18 +290,17 @@ static bool direct_run(struct step *step, const int *cancel, GError **error)
     p.out = (char *)step_data(step, n->out);
     p.residual = n->residual ? (const char *)step_data(step, n->residual) : NULL;
     char *scratch = (char *)step_scratch(step);
-    p.strip = (float *)(void *)(scratch + d->norm_bytes);
     p.range = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
     p.turn = p.range + d->panels.range_bytes / sizeof(float);
     p.threads = p.turn + (size_t)parallel_threads() * d->panels.thread_floats;
     if (!frame_begin(&p.frame, step, &d->vectors, scratch, cancel))
         return fail_cancelled(error);
     frame_sizes(d, &p.frame);
-    p.frame.data = p.strip;
+    p.frame.data = (float *)(void *)(scratch + d->norm_bytes);
     size_t images = d->flat ? 1 : d->batch;
     size_t rows = d->flat ? d->batch * d->height * d->width : d->out_height;
-    for (p.image = 0; p.image < images; p.image += d->images) {
-        p.images = MIN(d->images, images - p.image);
+    for (p.frame.image = 0; p.frame.image < images; p.frame.image += d->images) {
+        p.images = MIN(d->images, images - p.frame.image);
         for (p.first = 0; p.first < rows; p.first += d->strip_rows) {
             p.rows = MIN(d->strip_rows, rows - p.first);
             if (!run_strip(&p, cancel))

@@ -57,6 +57,12 @@ struct pass {
 
 /* ---- the input ---- */
 
+/* Pieces of the channels that are multiplied at once. */
+static size_t chunks_of(const struct winograd *w)
+{
+    return (w->in + DEPTH - 1) / DEPTH;
+}
+
 static size_t v_stride(size_t tiles, size_t depth)
 {
     return tiles * depth + PAD;
@@ -65,7 +71,7 @@ static size_t v_stride(size_t tiles, size_t depth)
 /* Where the V of a block begins, of channels from c on: [product][tile][depth]. */
 static float *v_of(const struct pass *p, size_t block, size_t tiles, size_t c)
 {
-    size_t chunks = (p->w->in + DEPTH - 1) / DEPTH;
+    size_t chunks = chunks_of(p->w);
     return p->v +
            PRODUCTS * (block * (p->block * p->w->in + chunks * PAD) + tiles * c + c / DEPTH * PAD);
 }
@@ -206,7 +212,7 @@ static bool run_strip(struct pass *p, size_t images, const int *cancel)
     p->tiles = images * p->down * w->across;
     cut_blocks(p);
     return frame_fill(&p->frame, images, p->down * TILE + 2, cancel) &&
-           parallel_for(p->blocks * ((w->in + DEPTH - 1) / DEPTH), cancel, input_task, p) &&
+           parallel_for(p->blocks * chunks_of(w), cancel, input_task, p) &&
            parallel_for(p->blocks * w->panels, cancel, product_task, p);
 }
 
@@ -273,7 +279,7 @@ static void cut_strips(struct winograd *w)
     w->strip_down = (w->down + strips - 1) / strips;
     /* Small images together: the weights are transformed once for all. */
     w->images = strips == 1 ? CLAMP(MAX(STRIP_BYTES / row, least) / w->down, 1, w->batch) : 1;
-    size_t tiles = w->images * w->strip_down * w->across, chunks = (w->in + DEPTH - 1) / DEPTH;
+    size_t tiles = w->images * w->strip_down * w->across, chunks = chunks_of(w);
     size_t frame = (w->strip_down * TILE + 2) * (w->across * TILE + 2) * w->in;
     w->frame_floats = rounded_floats(w->images * frame);
     /* Blocks of at least six tiles, or one. */
