@@ -1,27 +1,12 @@
 #include "tests/block/block.h"
 
-#include "compute/cpu/cpu.h"
+#include "tests/backends.h"
 #include "tests/reference.h"
 #include "weights/config.h"
 
 #include <fcntl.h>
-#ifdef HAVE_VULKAN
-#include "compute/vulkan/vulkan.h"
-#include "tests/vulkan/record.h"
-#endif
 
 #define FOLDER "tests/golden/models/"
-
-static struct backend *create(const char *device, enum dtype precision, GError **error)
-{
-    if (g_str_equal(device, "cpu"))
-        return cpu_backend_create(precision, 0, error);
-#ifdef HAVE_VULKAN
-    if (g_str_equal(device, "vulkan"))
-        return vulkan_backend_create(NULL, precision, error);
-#endif
-    return g_str_equal(device, "reference") ? reference_backend_create() : NULL;
-}
 
 static const char *choice(int argc, char **argv, int i, const char *variable, const char *usual)
 {
@@ -33,13 +18,13 @@ bool block_test_init(struct block_test *test, int argc, char **argv)
 {
     const char *device = choice(argc, argv, 1, "FIGMENT_TEST_DEVICE", "reference");
     const char *precision = choice(argc, argv, 2, "FIGMENT_TEST_PRECISION", "f32");
-    enum dtype dtype = g_str_equal(precision, "bf16")  ? DTYPE_BF16
-                       : g_str_equal(precision, "f16") ? DTYPE_F16
-                                                       : DTYPE_F32;
+    enum dtype dtype = test_precision(precision);
+    g_autofree char *name = g_strconcat(device, ":", precision, NULL);
     GError *error = NULL;
 
     *test = (struct block_test){.loosen = 1, .worst_psnr = INFINITY};
-    test->backend = create(device, dtype, &error);
+    test->backend = g_str_equal(device, "reference") ? reference_backend_create()
+                                                     : test_backend_create(name, NULL, &error);
     if (!test->backend || test->backend->precision != dtype) {
         printf("no %s back end for %s here%s%s\n", device, precision, error ? ": " : "",
                error ? error->message : "");
@@ -62,10 +47,7 @@ bool block_test_finish(struct block_test *test)
 {
     printf("%s: worst relative error %.2e, worst PSNR %.1f dB\n", test->backend->label, test->worst,
            test->worst_psnr);
-    backend_destroy(test->backend);
-#ifdef HAVE_VULKAN
-    check_validation();
-#endif
+    test_backend_destroy(test->backend);
     return check_failed == 0 && check_passed > 0;
 }
 

@@ -4,15 +4,10 @@
  *
  *     test_op_moments cpu:f32 | cpu:bf16 | vulkan:f32 | vulkan:f16
  */
-#include "compute/cpu/cpu.h"
 #include "compute/op.h"
 #include "compute/poison.h"
 #include "compute/tape.h"
-#include "tests/check.h"
-#ifdef FIGMENT_HAVE_VULKAN
-#include "compute/vulkan/vulkan.h"
-#include "tests/vulkan/record.h"
-#endif
+#include "tests/backends.h"
 
 #define EPS 1e-6f
 
@@ -42,16 +37,8 @@ static bool read_values(const struct weight *w, enum dtype as, size_t first, siz
 static struct backend *create(const char *name)
 {
     GError *error = NULL;
-    struct backend *b = NULL;
-    enum dtype dtype = g_str_has_suffix(name, "bf16")  ? DTYPE_BF16
-                       : g_str_has_suffix(name, "f16") ? DTYPE_F16
-                                                       : DTYPE_F32;
-    if (g_str_has_prefix(name, "cpu"))
-        b = cpu_backend_create(dtype, 2, &error);
-#ifdef FIGMENT_HAVE_VULKAN
-    else
-        b = vulkan_backend_create(NULL, dtype, &error);
-#endif
+    bool cpu = g_str_has_prefix(name, "cpu");
+    struct backend *b = test_backend_create(name, cpu ? "2" : NULL, &error);
     if (!b)
         g_error("no %s: %s", name, error ? error->message : "not in this build");
     return b;
@@ -154,12 +141,6 @@ int main(int argc, char **argv)
         for (gsize i = 0; i < G_N_ELEMENTS(shapes); i++)
             try_shape(b, &shapes[i]);
     }
-#ifdef FIGMENT_HAVE_VULKAN
-    record_pipelines(b);
-#endif
-    backend_destroy(b);
-#ifdef FIGMENT_HAVE_VULKAN
-    check_validation();
-#endif
+    test_backend_destroy(b);
     return check_result();
 }

@@ -1,14 +1,9 @@
 #include "tests/op/op_test.h"
 
-#include "compute/cpu/cpu.h"
 #include "compute/poison.h"
+#include "tests/backends.h"
 
 #include <gio/gio.h>
-
-#ifdef FIGMENT_HAVE_VULKAN
-#include "compute/vulkan/vulkan.h"
-#include "tests/vulkan/record.h"
-#endif
 
 #define GOLDEN "tests/golden/ops.bin"
 
@@ -357,17 +352,8 @@ static void run_case(const struct golden *g, struct backend *backend)
 static struct backend *open_backend(const char *name)
 {
     GError *error = NULL;
-    struct backend *backend = NULL;
-    if (strcmp(name, "cpu:f32") == 0)
-        backend = cpu_backend_create(DTYPE_F32, 2, &error);
-    else if (strcmp(name, "cpu:bf16") == 0)
-        backend = cpu_backend_create(DTYPE_BF16, 2, &error);
-#ifdef FIGMENT_HAVE_VULKAN
-    else if (strcmp(name, "vulkan:f32") == 0)
-        backend = vulkan_backend_create(NULL, DTYPE_F32, &error);
-    else if (strcmp(name, "vulkan:f16") == 0)
-        backend = vulkan_backend_create(NULL, DTYPE_F16, &error);
-#endif
+    bool cpu = g_str_has_prefix(name, "cpu");
+    struct backend *backend = test_backend_create(name, cpu ? "2" : NULL, &error);
     if (!backend)
         fprintf(stderr, "no back end '%s': %s\n", name, error ? error->message : "unknown name");
     g_clear_error(&error);
@@ -376,13 +362,7 @@ static struct backend *open_backend(const char *name)
 
 static int finish(struct backend *backend)
 {
-#ifdef FIGMENT_HAVE_VULKAN
-    record_pipelines(backend);
-#endif
-    backend_destroy(backend);
-#ifdef FIGMENT_HAVE_VULKAN
-    check_validation();
-#endif
+    test_backend_destroy(backend);
     return check_result();
 }
 

@@ -4,15 +4,10 @@
  *
  *     test_op_poison [cpu|vulkan]
  */
-#include "compute/cpu/cpu.h"
 #include "compute/op.h"
 #include "compute/plan.h"
 #include "compute/tape.h"
-#include "tests/check.h"
-#ifdef FIGMENT_HAVE_VULKAN
-#include "compute/vulkan/vulkan.h"
-#include "tests/vulkan/record.h"
-#endif
+#include "tests/backends.h"
 
 enum lie { HONEST, READS_MORE, WRITES_MORE };
 
@@ -32,13 +27,9 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
 static struct backend *create(const char *device)
 {
     GError *error = NULL;
-    struct backend *b = NULL;
-    if (strcmp(device, "cpu") == 0)
-        b = cpu_backend_create(DTYPE_F32, 2, &error);
-#ifdef FIGMENT_HAVE_VULKAN
-    if (strcmp(device, "vulkan") == 0)
-        b = vulkan_backend_create(NULL, DTYPE_F32, &error);
-#endif
+    bool cpu = strcmp(device, "cpu") == 0;
+    struct backend *b =
+        test_backend_create(cpu ? "cpu:f32" : "vulkan:f32", cpu ? "2" : NULL, &error);
     if (!b)
         g_error("no %s: %s", device, error ? error->message : "not in this build");
     return b;
@@ -105,9 +96,6 @@ int main(int argc, char **argv)
     lie = READS_MORE;
     CHECK(attend(b) == 20 * 6, "a read behind a tensor was not seen");
     b->class = honest;
-    backend_destroy(b);
-#ifdef FIGMENT_HAVE_VULKAN
-    check_validation();
-#endif
+    test_backend_destroy(b);
     return check_result();
 }

@@ -5,12 +5,8 @@
  *     op_speed cpu:f32 [THREADS]
  *     op_speed vulkan:f32|vulkan:f16 [DEVICE]
  */
-#include "compute/cpu/cpu.h"
 #include "compute/op.h"
-#ifdef FIGMENT_HAVE_VULKAN
-#include "compute/vulkan/vulkan.h"
-#endif
-#include "tests/check.h"
+#include "tests/backends.h"
 
 #include <time.h>
 
@@ -178,24 +174,12 @@ static void vulkan_layers(void)
     attention(1, 256, 256, 1, 512);
 }
 
-static bool open_backend(const char *name, const char *which, GError **error)
-{
-    if (strcmp(name, "cpu:f32") == 0)
-        backend = cpu_backend_create(DTYPE_F32, which ? atoi(which) : 0, error);
-#ifdef FIGMENT_HAVE_VULKAN
-    else if (strcmp(name, "vulkan:f32") == 0)
-        backend = vulkan_backend_create(which, DTYPE_F32, error);
-    else if (strcmp(name, "vulkan:f16") == 0)
-        backend = vulkan_backend_create(which, DTYPE_F16, error);
-#endif
-    return backend != NULL;
-}
-
 int main(int argc, char **argv)
 {
     GError *error = NULL;
     const char *name = argc > 1 ? argv[1] : "cpu:f32";
-    if (!open_backend(name, argc > 2 ? argv[2] : NULL, &error)) {
+    backend = test_backend_create(name, argc > 2 ? argv[2] : NULL, &error);
+    if (!backend) {
         fprintf(stderr, "no back end '%s': %s\n", name, error ? error->message : "unknown name");
         return EXIT_FAILURE;
     }
@@ -204,6 +188,6 @@ int main(int argc, char **argv)
         cpu_layers();
     else
         vulkan_layers();
-    backend_destroy(backend);
+    test_backend_destroy(backend);
     return check_result();
 }
