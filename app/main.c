@@ -37,6 +37,8 @@ int main(int argc, char **argv)
 {
     setlocale(LC_ALL, "");
     bool window = for_window(argc, argv);
+    if (!window) /* scripts read what the command line says: it speaks one language */
+        setlocale(LC_MESSAGES, "C");
     if (window || strcmp(argv[1], "generate") == 0 || strcmp(argv[1], "bench") == 0)
         wait_politely(argv);
     if (!window)

@@ -5,6 +5,7 @@
 #include "weights/quote.h"
 #include "weights/weights.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define MAX_LAYERS 128
@@ -53,8 +54,8 @@ bool clip_config_read(struct clip_config *config, const json_t *json, GError **e
     if (is_projected(&in))
         config->projection = (int)config_int(&in, "projection_dim", 1, 16384, 512);
     if (config->width % config->heads)
-        config_fail(&in, "hidden_size %d is no multiple of num_attention_heads %d", config->width,
-                    config->heads);
+        config_fail(&in, _("hidden_size %d is no multiple of num_attention_heads %d"),
+                    config->width, config->heads);
     return config_finish(&in, error);
 }
 
@@ -126,15 +127,15 @@ static bool check_ids(const struct clip *c, const int32_t *ids, int n, int lengt
 {
     if (length > c->config.positions) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                    "%s: this text encoder takes %d tokens at a time, not %d", c->name,
+                    _("%s: this text encoder takes %d tokens at a time, not %d"), c->name,
                     c->config.positions, length);
         return false;
     }
     for (int i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= c->config.vocabulary) {
             g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                        "%s: token %d is beyond the %d embeddings of this text encoder (a "
-                        "tokenizer of another model?)",
+                        _("%s: token %d is beyond the %d embeddings of this text encoder (a "
+                          "tokenizer of another model?)"),
                         c->name, ids[i], c->config.vocabulary);
             return false;
         }

@@ -3,6 +3,7 @@
 #include "weights/embedding.h"
 #include "weights/quote.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define FOLDER_DEPTH 8
@@ -190,15 +191,15 @@ static bool is_usable(struct inversion_finder *f, struct known *known)
     g_autofree char *name = weights_quote(known->name, -1);
     if (e->width[f->which] != f->width) {
         g_autofree char *sentence = g_strdup_printf(
-            "The embedding %s was made for another kind of model (its vectors have %d numbers, "
-            "this text encoder needs %d); it was read as words.",
+            _("The embedding %s was made for another kind of model (its vectors have %d numbers, "
+              "this text encoder needs %d); it was read as words."),
             name, e->width[f->which] ? e->width[f->which] : e->width[!f->which], f->width);
         say(f, known, sentence);
         return false;
     }
     if (e->vectors > CHUNK_WORDS) {
         g_autofree char *sentence = g_strdup_printf(
-            "The embedding %s has %d vectors; %d are the most. It was read as words.", name,
+            _("The embedding %s has %d vectors; %d are the most. It was read as words."), name,
             e->vectors, CHUNK_WORDS);
         say(f, known, sentence);
         return false;

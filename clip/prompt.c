@@ -3,6 +3,7 @@
 #include "clip/prompt_text.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ bool prompt_check(const char *text, GError **error)
     if (length <= PROMPT_LIMIT)
         return true;
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                "The prompt has %zu characters; the limit is %u. Shorten it.", length,
+                _("The prompt has %zu characters; the limit is %u. Shorten it."), length,
                 PROMPT_LIMIT);
     return false;
 }

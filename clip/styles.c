@@ -3,6 +3,7 @@
 #include "clip/text_file.h"
 #include "weights/quote.h"
 
+#include <glib/gi18n-lib.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -97,8 +98,8 @@ GPtrArray *styles_load(const char *path, GError **error)
     if (name < 0 || prompt < 0) {
         g_autofree char *quoted = weights_quote_path(path);
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't use %s: its first line must name the columns name, prompt and "
-                    "negative_prompt.",
+                    _("Can't use %s: its first line must name the columns name, prompt and "
+                      "negative_prompt."),
                     quoted);
         return NULL;
     }

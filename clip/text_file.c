@@ -4,13 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char *refuse(const char *path, GError **error, enum weights_error code, const char *why)
 {
     g_autofree char *name = weights_quote_path(path);
-    g_set_error(error, WEIGHTS_ERROR, code, "Can't open %s: %s", name, why);
+    g_set_error(error, WEIGHTS_ERROR, code, _("Can't open %s: %s"), name, why);
     return NULL;
 }
 
@@ -53,10 +54,10 @@ char *text_file_read(const char *path, size_t limit, size_t *length, GError **er
     if (fstat(fd, &st) != 0) {
         refuse_errno(path, error, WEIGHTS_ERROR_CHANGED);
     } else if (!S_ISREG(st.st_mode)) {
-        refuse(path, error, WEIGHTS_ERROR_BAD_FILE, "it is not an ordinary file.");
+        refuse(path, error, WEIGHTS_ERROR_BAD_FILE, _("it is not an ordinary file."));
     } else if ((guint64)st.st_size > limit) {
         g_autofree char *most = weights_size_text(limit);
-        g_autofree char *why = g_strdup_printf("it is larger than %s.", most);
+        g_autofree char *why = g_strdup_printf(_("it is larger than %s."), most);
         refuse(path, error, WEIGHTS_ERROR_BAD_FILE, why);
     } else {
         data = read_all(fd, (size_t)st.st_size, length);

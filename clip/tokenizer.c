@@ -7,6 +7,7 @@
 #include "weights/quote.h"
 
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -131,7 +132,7 @@ static bool fail(GError **error, const char *folder, const char *file, const cha
     g_autofree char *both =
         g_strdup_printf("%s/%s", strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder, file);
     g_autofree char *name = weights_quote(both, -1);
-    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, "Can't use %s: %s", name, why);
+    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, _("Can't use %s: %s"), name, why);
     return false;
 }
 
@@ -147,10 +148,10 @@ static bool load_vocabulary(struct tokenizer *t, const char *folder, int rows, G
     json_t *json = json_loadb(contents, length, JSON_REJECT_DUPLICATES, &problem), *value;
     bool ok = json != NULL;
     if (!ok)
-        fail(error, folder, file, "it is not valid JSON (line %d: %s).", problem.line,
+        fail(error, folder, file, _("it is not valid JSON (line %d: %s)."), problem.line,
              problem.text);
     else if (!json_is_object(json))
-        ok = fail(error, folder, file, "it is not a list of tokens with their numbers.");
+        ok = fail(error, folder, file, _("it is not a list of tokens with their numbers."));
     if (ok) {
         json_object_foreach(json, text, value)
         {
@@ -158,8 +159,8 @@ static bool load_vocabulary(struct tokenizer *t, const char *folder, int rows, G
             if (id < 0 || id >= rows) {
                 g_autofree char *quoted = weights_quote(text, -1);
                 ok = fail(error, folder, file,
-                          "token %s must have a number from 0 to %d (the text encoder has %d "
-                          "token embeddings).",
+                          _("token %s must have a number from 0 to %d (the text encoder has %d "
+                            "token embeddings)."),
                           quoted, rows - 1, rows);
                 break;
             }
@@ -179,15 +180,15 @@ static bool load_merges(struct tokenizer *t, const char *folder, GError **error)
     if (!text)
         return false;
     if (!g_utf8_validate(text, (gssize)length, NULL))
-        return fail(error, folder, file, "it is not valid text (UTF-8).");
+        return fail(error, folder, file, _("it is not valid text (UTF-8)."));
     const char *cursor = text, *line, *middle, *end;
     while ((line = next_merge(&cursor, text + length, &middle, &end))) {
         g_autofree char *shown = weights_quote(line, end - line);
         if (!middle || memchr(middle + 1, ' ', (size_t)(end - middle - 1)))
-            return fail(error, folder, file, "%s is not two parts with a space between.", shown);
+            return fail(error, folder, file, _("%s is not two parts with a space between."), shown);
         if (!bpe_add_merge(t->bpe, line, (size_t)(middle - line), middle + 1,
                            (size_t)(end - middle - 1)))
-            return fail(error, folder, file, "%s uses a token that vocab.json does not have.",
+            return fail(error, folder, file, _("%s uses a token that vocab.json does not have."),
                         shown);
     }
     return true;
@@ -211,7 +212,7 @@ static bool load_specials(struct tokenizer *t, const char *folder, GError **erro
     int32_t bos = bpe_find(t->bpe, BOS_TEXT, strlen(BOS_TEXT));
     int32_t eos = bpe_find(t->bpe, EOS_TEXT, strlen(EOS_TEXT));
     if (bos < 0 || eos < 0)
-        return fail(error, folder, "vocab.json", "it has no “%s”; is this CLIP's vocabulary?",
+        return fail(error, folder, "vocab.json", _("it has no “%s”; is this CLIP's vocabulary?"),
                     bos < 0 ? BOS_TEXT : EOS_TEXT);
     g_autofree char *pad = special_text(folder, "special_tokens_map.json", "pad_token");
     if (!pad)
@@ -220,7 +221,7 @@ static bool load_specials(struct tokenizer *t, const char *folder, GError **erro
     int32_t pad_id = own ? bpe_find(t->bpe, pad, strlen(pad)) : eos;
     if (pad_id < 0) {
         g_autofree char *quoted = weights_quote(pad, -1);
-        return fail(error, folder, "vocab.json", "it has no pad token %s.", quoted);
+        return fail(error, folder, "vocab.json", _("it has no pad token %s."), quoted);
     }
     set_ids(t, bos, eos, pad_id);
     if (own)

@@ -6,6 +6,7 @@
 #include "weights/quote.h"
 
 #include <fnmatch.h>
+#include <glib/gi18n-lib.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -83,15 +84,15 @@ static void add_work(struct expansion *e, size_t n)
 {
     e->work += n;
     if (e->work > WORK_LIMIT)
-        fail(e, "The wildcards of this prompt lead to too much text.");
+        fail(e, _("The wildcards of this prompt lead to too much text."));
 }
 
 static void emit(struct expansion *e, const char *text, size_t length)
 {
     g_string_append_len(e->out, text, (gssize)length);
     if (e->out->len > PROMPT_LIMIT)
-        fail(e, "With its wildcards filled in, the prompt is too long (more than 65536 "
-                "characters).");
+        fail(e, _("With its wildcards filled in, the prompt is too long (more than 65536 "
+                  "characters)."));
 }
 
 /* ---- files ---- */
@@ -215,7 +216,8 @@ static void say_missing(struct expansion *e, const char *name)
 {
     g_autofree char *quoted = weights_quote(name, -1);
     if (e->notices)
-        g_ptr_array_add(e->notices, g_strdup_printf("There is no wildcard file for %s.", quoted));
+        g_ptr_array_add(e->notices,
+                        g_strdup_printf(_("There is no wildcard file for %s."), quoted));
 }
 
 /* ---- choices ---- */
@@ -375,7 +377,7 @@ static int *match_braces(const char *text, size_t length)
 static void expand(struct expansion *e, const char *text, size_t length, int depth)
 {
     if (depth > DEPTH_LIMIT) {
-        fail(e, "The wildcards of this prompt contain each other without end.");
+        fail(e, _("The wildcards of this prompt contain each other without end."));
         return;
     }
     g_autofree int *match = match_braces(text, length);

@@ -1,5 +1,6 @@
 #include "engine/add_ons.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "clip/prompt.h"
@@ -113,13 +114,13 @@ static char *find(struct add_ons *a, const char *name, GPtrArray *notices)
         if (has_alias(paths->pdata[i], name))
             return g_strdup(paths->pdata[i]);
     like = suggest(name, (const char *const *)names->pdata, names->len);
-    g_ptr_array_add(notices, like
-                                 ? g_strdup_printf("There is no LoRA “%s” in your folders; did you "
-                                                   "mean “%s”? The picture is made without it.",
-                                                   name, like)
-                                 : g_strdup_printf("There is no LoRA “%s” in your folders; the "
-                                                   "picture is made without it.",
-                                                   name));
+    g_ptr_array_add(notices,
+                    like ? g_strdup_printf(_("There is no LoRA “%s” in your folders; did you "
+                                             "mean “%s”? The picture is made without it."),
+                                           name, like)
+                         : g_strdup_printf(_("There is no LoRA “%s” in your folders; the "
+                                             "picture is made without it."),
+                                           name));
     return NULL;
 }
 
@@ -147,8 +148,8 @@ static bool gather(struct add_ons *a, const GPtrArray *networks, GArray *uses, G
         struct lora_use use = {NULL, network->unet_weight, network->text_weight};
 
         if (!is_lora(network)) {
-            g_ptr_array_add(notices, g_strdup_printf("<%s:%s> is of a kind that Figment does not "
-                                                     "know; the picture is made without it.",
+            g_ptr_array_add(notices, g_strdup_printf(_("<%s:%s> is of a kind that Figment does not "
+                                                       "know; the picture is made without it."),
                                                      network->kind, network->name));
             continue;
         }

@@ -1,6 +1,7 @@
 #include "engine/decode.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -99,7 +100,7 @@ static float *take_floats(size_t n, GError **error)
 
     if (!values)
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
-                    "Not enough memory to decode the picture; try a smaller size.");
+                    _("Not enough memory to decode the picture; try a smaller size."));
     return values;
 }
 
@@ -299,8 +300,8 @@ static bool decode_strips(struct decoder *d, const float *latent, int height, in
 void decoder_fail_numbers(GError **error)
 {
     g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
-                "The autoencoder's numbers went out of range (NaN or infinity). Try "
-                "--precision f32.");
+                _("The autoencoder's numbers went out of range (NaN or infinity). Try "
+                  "--precision f32."));
 }
 
 static bool decode_whole(struct decoder *d, const float *latent, int height, int width,
@@ -409,10 +410,11 @@ bool decoder_decode(struct decoder *d, const float *latent, int height, int widt
         g_propagate_error(error, problem);
         return false;
     }
-    tell(d, numbers ? g_strdup_printf("The autoencoder's numbers went out of range in %s; the "
-                                      "picture was decoded again in f32.",
-                                      dtype_name(d->backend->precision))
-                    : g_strdup_printf("The picture was decoded on the CPU: %s", problem->message));
+    tell(d, numbers
+                ? g_strdup_printf(_("The autoencoder's numbers went out of range in %s; the "
+                                    "picture was decoded again in f32."),
+                                  dtype_name(d->backend->precision))
+                : g_strdup_printf(_("The picture was decoded on the CPU: %s"), problem->message));
     g_error_free(problem);
     return true;
 }
@@ -426,8 +428,8 @@ bool decoder_quick(struct decoder *d, const float *latent, int height, int width
 
     if (!d->tiny) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no TAESD decoder: put taesd_decoder.safetensors (for SDXL "
-                    "taesdxl_decoder.safetensors) into a folder vae_approx.");
+                    _("There is no TAESD decoder: put taesd_decoder.safetensors (for SDXL "
+                      "taesdxl_decoder.safetensors) into a folder vae_approx."));
         return false;
     }
     if (!d->quick || d->quick_height != height || d->quick_width != width) {
@@ -460,7 +462,7 @@ bool decoder_encode(struct decoder *d, const float *picture, int height, int wid
 
     if (!d->vae->has_encoder) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "This model has no encoder, so it can't start from a picture.");
+                    _("This model has no encoder, so it can't start from a picture."));
         return false;
     }
     if (!d->encode || d->encode_height != height || d->encode_width != width) {

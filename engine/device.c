@@ -1,6 +1,7 @@
 #include "engine/device.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "compute/cpu/cpu.h"
@@ -29,8 +30,8 @@ static bool parse_precision(const char *text, bool gpu, enum dtype best, enum dt
     else if (strcmp(text, "f16") == 0 && gpu)
         *dtype = DTYPE_F16;
     else
-        return fail(error, gpu ? "GPUs compute in f16 or f32, not in bf16."
-                               : "The CPU computes in bf16 or f32, not in f16.");
+        return fail(error, gpu ? _("GPUs compute in f16 or f32, not in bf16.")
+                               : _("The CPU computes in bf16 or f32, not in f16."));
     return true;
 }
 
@@ -115,7 +116,7 @@ struct backend *device_open(const char *device, const char *precision, int threa
     }
 #else
     if (!automatic) {
-        fail(error, "Vulkan is not in this build; use --device cpu.");
+        fail(error, _("Vulkan is not in this build; use --device cpu."));
         return NULL;
     }
 #endif
@@ -277,11 +278,11 @@ GPtrArray *engine_devices(void)
             &g_array_index(devices, struct vulkan_device_info, i);
 
         add(list, g_strdup_printf("vulkan:%u", i),
-            g_strdup_printf(
-                "%s (%s%s%s)", info->name, vulkan_kind_name(info->kind),
-                info->usable ? "" : "; not usable: ", info->usable ? "" : info->problem),
+            info->usable ? g_strdup_printf("%s (%s)", info->name, vulkan_kind_name(info->kind))
+                         : g_strdup_printf(_("%s (%s; not usable: %s)"), info->name,
+                                           vulkan_kind_name(info->kind), info->problem),
             g_strdup_printf("%s; %s", info->driver,
-                            *info->kernels ? info->kernels : "not tested yet"),
+                            *info->kernels ? info->kernels : _("not tested yet")),
             info->memory, (int)i == best);
     }
 #endif

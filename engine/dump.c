@@ -1,6 +1,7 @@
 #include "engine/dump.h"
 
 #include <errno.h>
+#include <glib/gi18n-lib.h>
 
 #include "engine/engine.h"
 #include "engine/npy.h"
@@ -116,7 +117,7 @@ bool dump_write(struct dump *d, GError **error)
     if (!d)
         return true;
     if (g_mkdir_with_parents(d->folder, 0755) != 0) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK, "Can't make the folder “%s”: %s.",
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK, _("Can't make the folder “%s”: %s."),
                     d->folder, g_strerror(errno));
         return false;
     }

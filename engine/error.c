@@ -37,7 +37,9 @@ bool engine_input_error(GError **error, const char *format, ...)
 /* "Can't open “x”: ", which several parts of one model begin with. */
 static size_t common_start(const char *a, const char *b)
 {
-    const char *colon = strstr(a, "”: ");
+    const char *colon = strstr(a, "”: "), *german = strstr(a, "“: ");
+    if (!colon)
+        colon = german;
     size_t n = colon ? (size_t)(colon - a) + strlen("”: ") : 0;
 
     return n && strncmp(a, b, n) == 0 ? n : 0;

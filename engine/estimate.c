@@ -1,5 +1,6 @@
 #include "engine/estimate.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "compute/cpu/cpu.h"
@@ -176,16 +177,17 @@ char *estimate_text(const struct estimate *e)
 {
     g_autofree char *size = weights_size_text(e->measured ? e->measured : e->peak);
     g_autofree char *all = e->budget ? weights_size_text(e->budget) : NULL;
-    GString *text = g_string_new(size);
     double seconds = e->measured ? e->took : e->seconds;
+    g_autofree char *memory = all ? g_strdup_printf(_("%s of %s memory"), size, all)
+                                  : g_strdup_printf(_("%s memory"), size);
+    g_autofree char *time = NULL;
 
-    if (all)
-        g_string_append_printf(text, " of %s", all);
-    g_string_append(text, " memory");
+    if (seconds < 0)
+        return g_steal_pointer(&memory);
     if (seconds >= 90)
-        g_string_append_printf(text, ", %s%.0f min", e->measured ? "" : "about ", seconds / 60);
-    else if (seconds >= 0)
-        g_string_append_printf(text, ", %s%.0f s", e->measured ? "" : "about ",
+        time = g_strdup_printf(e->measured ? _("%.0f min") : _("about %.0f min"), seconds / 60);
+    else
+        time = g_strdup_printf(e->measured ? _("%.0f s") : _("about %.0f s"),
                                seconds < 1 ? 1 : seconds);
-    return g_string_free(text, FALSE);
+    return g_strdup_printf("%s, %s", memory, time);
 }

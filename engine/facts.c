@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -151,6 +152,13 @@ static int side_of(const struct model *m, const char *kind)
     return m->family == MODEL_OTHER ? 0 : 512;
 }
 
+/* What a sentence is kept with: another language examines the file again. */
+static const char *language(void)
+{
+    /* Translators: the code of your language, as "de". */
+    return _("en");
+}
+
 static void examine(const char *path, GKeyFile *keys, const char *group)
 {
     g_autoptr(GError) error = NULL;
@@ -160,6 +168,7 @@ static void examine(const char *path, GKeyFile *keys, const char *group)
     g_key_file_set_integer(keys, group, "version", VERSION);
     if (!m) {
         put(keys, group, "problem", error->message);
+        put(keys, group, "language", language());
         return;
     }
     if (m->family != MODEL_OTHER)
@@ -175,6 +184,15 @@ static void examine(const char *path, GKeyFile *keys, const char *group)
     g_key_file_set_uint64(keys, group, "parameters", all);
     g_key_file_set_integer(keys, group, "side", side_of(m, kind_of(m)));
     model_close(m);
+}
+
+static bool is_current(GKeyFile *keys, const char *group)
+{
+    g_autofree char *said_in = g_key_file_get_string(keys, group, "language", NULL);
+
+    return g_key_file_get_integer(keys, group, "version", NULL) == VERSION &&
+           (!g_key_file_has_key(keys, group, "problem", NULL) ||
+            g_strcmp0(said_in, language()) == 0);
 }
 
 static void read_facts(GKeyFile *keys, const char *group, struct facts *f)
@@ -203,7 +221,7 @@ void facts_of(struct facts_cache *cache, const char *path, struct facts *facts)
         read_facts(keys, "it", facts);
         return;
     }
-    if (g_key_file_get_integer(cache->known, group, "version", NULL) != VERSION) {
+    if (!is_current(cache->known, group)) {
         g_autoptr(GKeyFile) keys = g_key_file_new();
 
         examine(path, keys, group);

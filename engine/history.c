@@ -3,6 +3,7 @@
 #include "engine/metadata.h"
 #include "engine/picture.h"
 
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -59,7 +60,7 @@ void history_entry_free(struct history_entry *entry)
 static bool fail(struct history *history, GError **error)
 {
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                "The history could not be read or written: %s.", sqlite3_errmsg(history->db));
+                _("The history could not be read or written: %s."), sqlite3_errmsg(history->db));
     return false;
 }
 
@@ -114,7 +115,7 @@ struct history *history_open(const char *path, GError **error)
     }
     if (!db) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                    "The history “%s” cannot be opened. Is the folder writable?", path);
+                    _("The history “%s” cannot be opened. Is the folder writable?"), path);
         return NULL;
     }
     g_chmod(path, 0600); /* prompts are private */
@@ -387,7 +388,8 @@ struct history_entry *history_read_picture(const char *path, GError **error)
 {
     GStatBuf info;
     if (g_stat(path, &info) != 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "“%s” is not there any more.", path);
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, _("“%s” is not there any more."),
+                    path);
         return NULL;
     }
     g_autofree char *lower = g_ascii_strdown(path, -1);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <jansson.h>
 #include <stddef.h>
@@ -203,7 +204,7 @@ static bool save(struct journal *journal, bool open, GError **error)
     free(text);
     if (!ok) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                    "The queue could not be saved (%s). It is kept in memory only.",
+                    _("The queue could not be saved (%s). It is kept in memory only."),
                     cause->message);
         g_clear_error(&cause);
     }

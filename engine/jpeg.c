@@ -4,6 +4,7 @@
  */
 #include "engine/engine.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #pragma GCC diagnostic push
@@ -73,14 +74,14 @@ GBytes *picture_encode_jpeg(const struct picture *picture, int quality, const ch
 
     if (parameters && !(exif = exif_segment(parameters))) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "The prompt is too long to be kept in a JPEG file (64 KB); save as PNG.");
+                    _("The prompt is too long to be kept in a JPEG file (64 KB); save as PNG."));
         return NULL;
     }
     if (!stbi_write_jpg_to_func(append, jpeg, picture->width, picture->height, 3,
                                 g_bytes_get_data(picture->rgb, NULL), quality)) {
         g_clear_pointer(&exif, g_byte_array_unref);
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "The picture can't be written as a JPEG.");
+                    _("The picture can't be written as a JPEG."));
         return NULL;
     }
     out = g_byte_array_new();
@@ -176,7 +177,8 @@ char *picture_read_jpeg_comment(const char *path, GError **error)
         return NULL;
     data = g_bytes_get_data(bytes, &size);
     if (size < 4 || data[0] != 0xff || data[1] != 0xd8) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "“%s” is not a JPEG picture.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("“%s” is not a JPEG picture."),
+                    name);
         return NULL;
     }
     while (size - at >= 4 && data[at] == 0xff && data[at + 1] != 0xda) {
@@ -192,6 +194,6 @@ char *picture_read_jpeg_comment(const char *path, GError **error)
             return comment;
         at += 2 + length;
     }
-    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "“%s” carries no settings.", name);
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("“%s” carries no settings."), name);
     return NULL;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -184,9 +185,9 @@ static struct model_info *from_folder(const char *path, struct facts_cache *cach
     info->folder = true;
     info->bytes = tree_bytes(path, 1);
     if (!index)
-        info->problem = g_strdup("its model_index.json can't be read");
+        info->problem = g_strdup(_("its model_index.json can't be read"));
     else if (!unet)
-        info->problem = g_strdup("it has no unet/config.json");
+        info->problem = g_strdup(_("it has no unet/config.json"));
     read_defaults(info, unet);
     take_facts(info, cache);
     info->preview = preview_of(info);
@@ -390,7 +391,7 @@ static struct model_info *from_path(const char *path, GError **error)
         facts_close(cache);
     } else {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "“%s” is no model: the folder has no model_index.json.", path);
+                    _("“%s” is no model: the folder has no model_index.json."), path);
     }
     return info;
 }
@@ -407,14 +408,14 @@ static void fail_unknown(GPtrArray *list, const char *name, GError **error)
     all = g_strjoinv(", ", (char **)names->pdata);
     if (meant)
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no model “%s”; did you mean “%s”?", name, meant);
+                    _("There is no model “%s”; did you mean “%s”?"), name, meant);
     else if (list->len)
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no model “%s”. There is: %s.", name, all);
+                    _("There is no model “%s”. There is: %s."), name, all);
     else
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no model “%s”, and none at all yet: put a diffusers folder or a "
-                    ".safetensors file into the models folder.",
+                    _("There is no model “%s”, and none at all yet: put a diffusers folder or a "
+                      ".safetensors file into the models folder."),
                     name);
 }
 
@@ -437,7 +438,7 @@ struct model_info *library_find(char **folders, const char *name, GError **error
          g_file_test(name, G_FILE_TEST_EXISTS))) {
         if (g_file_test(name, G_FILE_TEST_EXISTS))
             return from_path(name, error);
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "There is no model at “%s”.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, _("There is no model at “%s”."), name);
         return NULL;
     }
     bundled = list_bundled();

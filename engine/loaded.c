@@ -1,6 +1,7 @@
 #include "engine/loaded.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 
 #include "engine/engine.h"
 #include "weights/config.h"
@@ -32,7 +33,7 @@ static bool check(const struct loaded *l, GError **error)
         (in == channels || in == 2 * channels + 1 || in == 2 * channels))
         return true;
     g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                "“%s” can't be used: its U-Net takes %d channels and its latents have %d.",
+                _("“%s” can't be used: its U-Net takes %d channels and its latents have %d."),
                 l->model->label, in, channels);
     return false;
 }
@@ -80,8 +81,9 @@ static void open_tiny(struct loaded *l, const char *path, GPtrArray *notices)
     tiny_finish(&l->tiny);
     g_clear_pointer(&l->tiny_weights, weights_destroy);
     if (notices)
-        g_ptr_array_add(notices, g_strdup_printf("The small decoder for previews was not used: %s",
-                                                 problem ? problem->message : path));
+        g_ptr_array_add(notices,
+                        g_strdup_printf(_("The small decoder for previews was not used: %s"),
+                                        problem ? problem->message : path));
 }
 
 /* ---- all parts ---- */
@@ -90,9 +92,11 @@ static bool has_parts(const struct model *m, GError **error)
 {
     if (m->weights[MODEL_UNET] && m->weights[MODEL_VAE])
         return true;
-    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no %s.%s", m->label,
-                m->weights[MODEL_UNET] ? "autoencoder (vae)" : "U-Net",
-                m->weights[MODEL_UNET] ? " Choose one in a file of its own (--vae)." : "");
+    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
+                m->weights[MODEL_UNET] ? _("“%s” has no autoencoder (vae). Choose one in a file of "
+                                           "its own (--vae).")
+                                       : _("“%s” has no U-Net."),
+                m->label);
     return false;
 }
 

@@ -2,6 +2,7 @@
 #include "engine/metadata.h"
 
 #include <errno.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -400,7 +401,7 @@ struct metadata *metadata_read(const char *path, GError **error)
     if (!picture_decode_png(bytes, name, NULL, &texts, error))
         return NULL;
     if (!(m = metadata_from_texts(texts)))
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "“%s” carries no settings.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("“%s” carries no settings."), name);
     return m;
 }
 
@@ -436,18 +437,18 @@ static bool take_number(const struct taking *t, const char *key, double low, dou
         return false;
     number = g_ascii_strtod(text, &end);
     if (end == text || !isfinite(number)) {
-        say(t->notices, "%s is not a number and was left out.", key);
+        say(t->notices, _("%s is not a number and was left out."), _(key));
         return false;
     }
     *value = CLAMP(number, low, high);
     if (*value != number) {
         g_autofree char *was = metadata_number(number), *now = metadata_number(*value);
 
-        say(t->notices, "%s was %s and became %s.", key, was, now);
+        say(t->notices, _("%s was %s and became %s."), _(key), was, now);
     } else {
         g_autofree char *now = metadata_number(*value);
 
-        say(t->changes, "%s: %s", key, now);
+        say(t->changes, _("%s: %s"), _(key), now);
     }
     return true;
 }
@@ -463,11 +464,11 @@ static bool take_seed(const struct taking *t, const char *key, uint64_t *seed)
     errno = 0;
     number = g_ascii_strtoull(text, &end, 10);
     if (end == text || *end || errno || text[0] == '-') {
-        say(t->notices, "%s is not a whole number from 0 to 2^64 - 1 and was left out.", key);
+        say(t->notices, _("%s is not a whole number from 0 to 2^64 - 1 and was left out."), _(key));
         return false;
     }
     *seed = number;
-    say(t->changes, "%s: %s", key, text);
+    say(t->changes, _("%s: %s"), _(key), text);
     return true;
 }
 
@@ -479,7 +480,7 @@ static void take_string(const struct taking *t, const char *key, char **field)
         return;
     g_free(*field);
     *field = g_strdup(text);
-    say(t->changes, "%s: %s", key, text);
+    say(t->changes, _("%s: %s"), _(key), text);
 }
 
 static void take_size(const struct taking *t)
@@ -490,15 +491,15 @@ static void take_size(const struct taking *t)
     if (!text)
         return;
     if (!is_size(text, &width, &height)) {
-        say(t->notices, "Size is not like 512x512 and was left out.");
+        say(t->notices, _("Size is not like 512x512 and was left out."));
         return;
     }
     w = CLAMP((width + 4) / 8 * 8, 64, 4096);
     h = CLAMP((height + 4) / 8 * 8, 64, 4096);
     if (w != width || h != height)
-        say(t->notices, "Size was %dx%d and became %dx%d.", width, height, w, h);
+        say(t->notices, _("Size was %dx%d and became %dx%d."), width, height, w, h);
     else
-        say(t->changes, "Size: %dx%d", w, h);
+        say(t->changes, _("Size: %dx%d"), w, h);
     t->request->width = w;
     t->request->height = h;
 }
@@ -509,7 +510,7 @@ static void take_name(const struct taking *t, const char *key, char **field)
     const char *name = metadata_get(t->m, key);
 
     if (name && strpbrk(name, "/\\"))
-        say(t->notices, "%s is no file name and was left out.", key);
+        say(t->notices, _("%s is no file name and was left out."), _(key));
     else
         take_string(t, key, field);
 }
@@ -525,7 +526,7 @@ static void take_emphasis(const struct taking *t)
         if (g_ascii_strcasecmp(name, emphases[i]) == 0)
             t->request->emphasis = (enum emphasis)i;
     if (name)
-        say(t->changes, "Emphasis: %s", emphases[t->request->emphasis]);
+        say(t->changes, _("Emphasis: %s"), emphases[t->request->emphasis]);
     t->request->taesd = g_strcmp0(decoder, "TAESD") == 0;
 }
 
@@ -544,9 +545,21 @@ static bool takes_gpu_noise(const struct metadata *m)
 
 /* What these settings did to the picture cannot be repeated. */
 static const char *const not_honoured[] = {
-    "Hires upscale", "Hires resize",        "Hires steps", "Hires upscaler", "Face restoration",
-    "Lora hashes",   "TI hashes",           "Tiling",      "Refiner",        "Seed resize from",
-    "ENSD",          "Token merging ratio", "NGMS",        "Mask blur",      "Styles",
+    N_("Hires upscale"),
+    N_("Hires resize"),
+    N_("Hires steps"),
+    N_("Hires upscaler"),
+    N_("Face restoration"),
+    N_("Lora hashes"),
+    N_("TI hashes"),
+    N_("Tiling"),
+    N_("Refiner"),
+    N_("Seed resize from"),
+    N_("ENSD"),
+    N_("Token merging ratio"),
+    N_("NGMS"),
+    N_("Mask blur"),
+    N_("Styles"),
 };
 
 void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *changes,
@@ -559,34 +572,35 @@ void metadata_apply(const struct metadata *m, struct request *r, GPtrArray *chan
     g_free(r->negative);
     r->prompt = g_strdup(m->prompt);
     r->negative = g_strdup(m->negative);
-    say(changes, "Prompt: %s", m->prompt);
+    say(changes, _("Prompt: %s"), m->prompt);
     if (*m->negative)
-        say(changes, "Negative prompt: %s", m->negative);
-    if (take_number(&t, "Steps", 1, 500, &value))
+        say(changes, _("Negative prompt: %s"), m->negative);
+    if (take_number(&t, N_("Steps"), 1, 500, &value))
         r->steps = (int)value;
-    if (take_number(&t, "CFG scale", 0, 50, &value))
+    if (take_number(&t, N_("CFG scale"), 0, 50, &value))
         r->cfg = value;
-    if (take_seed(&t, "Seed", &r->seed))
+    if (take_seed(&t, N_("Seed"), &r->seed))
         r->fixed_seed = true;
     take_size(&t);
     metadata_take_sampler(m, r, changes, notices);
-    take_name(&t, "Model", &r->model);
-    take_name(&t, "VAE", &r->vae);
+    take_name(&t, N_("Model"), &r->model);
+    take_name(&t, N_("VAE"), &r->vae);
     take_emphasis(&t);
-    if (take_number(&t, "Clip skip", 1, 12, &value))
+    if (take_number(&t, N_("Clip skip"), 1, 12, &value))
         r->clip_skip = (int)value;
-    if (take_number(&t, "Eta", 0, 1, &value)) {
+    if (take_number(&t, N_("Eta"), 0, 1, &value)) {
         r->eta = value;
         r->fixed_eta = true;
     }
-    if (metadata_get(m, "Variation seed") && take_seed(&t, "Variation seed", &r->variation_seed) &&
-        take_number(&t, "Variation seed strength", 0, 1, &value))
+    if (metadata_get(m, "Variation seed") &&
+        take_seed(&t, N_("Variation seed"), &r->variation_seed) &&
+        take_number(&t, N_("Variation seed strength"), 0, 1, &value))
         r->variation_strength = value;
-    if (take_number(&t, "Denoising strength", 0, 1, &value))
+    if (take_number(&t, N_("Denoising strength"), 0, 1, &value))
         r->strength = value;
     r->rng = takes_gpu_noise(m) ? RNG_GPU : RNG_CPU;
     for (gsize i = 0; i < G_N_ELEMENTS(not_honoured); i++)
         if (metadata_get(m, not_honoured[i]))
-            say(notices, "%s (%s) is not done here; the picture will differ.", not_honoured[i],
-                metadata_get(m, not_honoured[i]));
+            say(notices, _("%s (%s) is not done here; the picture will differ."),
+                _(not_honoured[i]), metadata_get(m, not_honoured[i]));
 }

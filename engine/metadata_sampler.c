@@ -2,6 +2,8 @@
 
 #include "scheduler/scheduler.h"
 
+#include <glib/gi18n-lib.h>
+
 static void replace(char **field, const char *value)
 {
     g_free(*field);
@@ -20,18 +22,19 @@ void metadata_take_sampler(const struct metadata *m, struct request *r, GPtrArra
         return;
     if (!sched_sampler_parse(sampler_text, &sampler, &schedule, NULL)) {
         if (notices)
-            g_ptr_array_add(notices,
-                            g_strdup_printf("The sampler “%s” is not known here; %s stays.",
-                                            sampler_text, r->sampler ? r->sampler : "the default"));
+            g_ptr_array_add(
+                notices, g_strdup_printf(_("The sampler “%s” is not known here; %s stays."),
+                                         sampler_text, r->sampler ? r->sampler : _("the default")));
         return;
     }
     if (schedule_text && !sched_schedule_parse(schedule_text, &schedule, NULL) && notices)
-        g_ptr_array_add(notices, g_strdup_printf("The schedule “%s” is not known here; %s is used.",
-                                                 schedule_text, sched_schedule_name(schedule)));
+        g_ptr_array_add(notices,
+                        g_strdup_printf(_("The schedule “%s” is not known here; %s is used."),
+                                        schedule_text, sched_schedule_name(schedule)));
     replace(&r->sampler, sched_sampler_name(sampler));
     replace(&r->schedule, sched_schedule_name(schedule));
     if (changes) {
-        g_ptr_array_add(changes, g_strdup_printf("Sampler: %s", r->sampler));
-        g_ptr_array_add(changes, g_strdup_printf("Schedule type: %s", r->schedule));
+        g_ptr_array_add(changes, g_strdup_printf(_("Sampler: %s"), r->sampler));
+        g_ptr_array_add(changes, g_strdup_printf(_("Schedule type: %s"), r->schedule));
     }
 }

@@ -1,6 +1,7 @@
 #include "engine/npy.h"
 
 #include <errno.h>
+#include <glib/gi18n-lib.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,18 +75,20 @@ float *npy_read(const char *path, int *rank, int64_t *dims, GError **error)
     size_t bytes;
 
     if (!file) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "Can't open “%s”: %s.", path,
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("Can't open “%s”: %s."), path,
                     g_strerror(errno));
         return NULL;
     }
     bytes = read_header(file, rank, dims);
     if (!bytes)
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "“%s” is not a .npy file of 32-bit floats in C order.", name);
+                    _("“%s” is not a .npy file of 32-bit floats in C order."), name);
     else if (!(data = g_try_malloc(bytes)))
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY, "Not enough memory for “%s”.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY, _("Not enough memory for “%s”."),
+                    name);
     else if (fread(data, 1, bytes, file) != bytes) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "“%s” is shorter than it says.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("“%s” is shorter than it says."),
+                    name);
         g_clear_pointer(&data, g_free);
     }
     fclose(file);
@@ -121,7 +124,7 @@ bool npy_write(const char *path, const float *data, int rank, const int64_t *dim
     if (file && fclose(file) != 0)
         ok = false;
     if (!ok)
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK, "Can't write “%s”: %s.", path,
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK, _("Can't write “%s”: %s."), path,
                     g_strerror(errno));
     return ok;
 }

@@ -1,5 +1,6 @@
 #include "engine/parts.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -47,12 +48,12 @@ static char *by_name(char **folders, const char *name, GError **error)
     like = suggest(wanted, (const char *const *)names->pdata, names->len);
     if (like)
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no autoencoder (VAE) “%s” in your folders; did you mean “%s”?", name,
-                    like);
+                    _("There is no autoencoder (VAE) “%s” in your folders; did you mean “%s”?"),
+                    name, like);
     else
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no autoencoder (VAE) “%s” in your folders; give the path of a "
-                    ".safetensors file.",
+                    _("There is no autoencoder (VAE) “%s” in your folders; give the path of a "
+                      ".safetensors file."),
                     name);
     return NULL;
 }
@@ -68,7 +69,7 @@ char *parts_find_vae(char **folders, const struct model_info *model, const char 
         if (!strchr(name, '/'))
             return by_name(folders, name, error);
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL,
-                    "There is no autoencoder (VAE) at “%s”.", name);
+                    _("There is no autoencoder (VAE) at “%s”."), name);
         return NULL;
     }
     if (!model->folder && g_str_has_suffix(model->path, ENDING)) {

@@ -4,6 +4,7 @@
  */
 #include "engine/engine.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #ifdef FIGMENT_HAVE_PIXBUF
@@ -50,10 +51,11 @@ static bool decode_jpeg(GBytes *bytes, const char *name, struct picture *picture
 
         *picture = from_pixbuf(upright);
     } else if (too_large) {
-        ok = engine_input_error(error, "“%s” is too large. The limit is %d pixels a side.", name,
+        ok = engine_input_error(error, _("“%s” is too large. The limit is %d pixels a side."), name,
                                 PICTURE_SIDE_MAX);
     } else {
-        ok = engine_input_error(error, "“%s” is damaged, or no JPEG that can be read here.", name);
+        ok = engine_input_error(error, _("“%s” is damaged, or no JPEG that can be read here."),
+                                name);
     }
     g_clear_error(&problem);
     g_clear_object(&loader);
@@ -64,7 +66,7 @@ static bool decode_jpeg(GBytes *bytes, const char *name, struct picture *picture
 {
     (void)bytes;
     (void)picture;
-    return engine_input_error(error, "“%s” is a JPEG, which this build can't read; use a PNG.",
+    return engine_input_error(error, _("“%s” is a JPEG, which this build can't read; use a PNG."),
                               name);
 }
 #endif

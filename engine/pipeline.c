@@ -2,6 +2,7 @@
  * sample.c. */
 #include "engine/pipeline.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "engine/add_ons.h"
@@ -132,7 +133,7 @@ static bool cancelled(const struct job_run *run, GError **error)
 {
     if (!g_atomic_int_get(run->context->cancel))
         return false;
-    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_CANCELLED, "Cancelled.");
+    g_set_error_literal(error, ENGINE_ERROR, ENGINE_ERROR_CANCELLED, _("Cancelled."));
     return true;
 }
 
@@ -219,8 +220,8 @@ static bool read_noise(struct job_run *run, GError **error)
     if (rank != 4 || dims[0] != r->batch || dims[1] != PREVIEW_CHANNELS || dims[2] != h ||
         dims[3] != w) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "The noise in “%s” must be [%d, %d, %d, %d] for this size and number of "
-                    "pictures.",
+                    _("The noise in “%s” must be [%d, %d, %d, %d] for this size and number of "
+                      "pictures."),
                     r->noise_path, r->batch, PREVIEW_CHANNELS, (int)h, (int)w);
         return false;
     }
@@ -237,11 +238,11 @@ static bool check_pictures(const struct job_run *run, GError **error)
 
     if (edits(run->p->loaded) && !r->init_path)
         return engine_input_error(error,
-                                  "“%s” edits pictures by instruction: give it a picture "
-                                  "(--init) and say in the prompt what to change.",
+                                  _("“%s” edits pictures by instruction: give it a picture "
+                                    "(--init) and say in the prompt what to change."),
                                   run->info->name);
     if (r->mask_path && !r->init_path)
-        return engine_input_error(error, "A mask needs a picture that it belongs to (--init).");
+        return engine_input_error(error, _("A mask needs a picture that it belongs to (--init)."));
     return true;
 }
 
@@ -316,7 +317,7 @@ static bool check_size(const struct job_run *run, GError **error)
     if (r->width % factor == 0 && r->height % factor == 0)
         return true;
     g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                "This model makes pictures whose sides are multiples of %d, not %dx%d.", factor,
+                _("This model makes pictures whose sides are multiples of %d, not %dx%d."), factor,
                 r->width, r->height);
     return false;
 }
@@ -383,11 +384,14 @@ static bool plan_memory(struct job_run *run, GError **error)
         return true;
     needed = weights_size_text(e->peak);
     left = weights_size_text(e->budget);
-    g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
-                "Not enough memory for “%s” at %dx%d (needs %s, %s free). Options: a smaller "
-                "picture, closing other programs%s.",
-                run->info->name, run->settings.request.width, run->settings.request.height, needed,
-                left, p->backend->precision == DTYPE_F32 ? ", --precision bf16" : "");
+    g_set_error(
+        error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
+        p->backend->precision == DTYPE_F32
+            ? _("Not enough memory for “%s” at %dx%d (needs %s, %s free). Options: a smaller "
+                "picture, closing other programs, --precision bf16.")
+            : _("Not enough memory for “%s” at %dx%d (needs %s, %s free). Options: a smaller "
+                "picture, closing other programs."),
+        run->info->name, run->settings.request.width, run->settings.request.height, needed, left);
     return false;
 }
 
@@ -506,7 +510,7 @@ static bool decode(struct job_run *run, const float *latent, struct picture *pic
     values = g_try_new(float, (gsize)height *width *factor *factor * 3);
     if (!values) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY,
-                    "Not enough memory for the picture; try a smaller size.");
+                    _("Not enough memory for the picture; try a smaller size."));
         return false;
     }
     tell(run, (struct event){.type = EVENT_DECODING});

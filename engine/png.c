@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <png.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,7 +92,7 @@ GBytes *picture_encode_png(const struct picture *picture, const char *parameters
     png_destroy_write_struct(&w.png, &w.info);
     if (!ok) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "The picture can't be written as a PNG: %s.", w.message);
+                    _("The picture can't be written as a PNG: %s."), w.message);
         g_byte_array_unref(w.out);
         return NULL;
     }
@@ -117,7 +118,7 @@ static void on_read(png_structp png, png_bytep data, png_size_t size)
     struct reader *r = png_get_io_ptr(png);
 
     if (size > r->size - r->at)
-        png_error(png, "the file ends too early");
+        png_error(png, _("the file ends too early"));
     memcpy(data, r->data + r->at, size);
     r->at += size;
 }
@@ -221,11 +222,11 @@ static bool read_pixels(struct reader *r)
         return false;
     set_transforms(r);
     if (png_get_rowbytes(r->png, r->info) != (size_t)r->width * 3)
-        png_error(r->png, "an unknown pixel format");
+        png_error(r->png, _("an unknown pixel format"));
     r->rgb = g_try_malloc0((size_t)r->width * 3 * r->height);
     r->rows = g_try_new(png_bytep, r->height);
     if (!r->rgb || !r->rows)
-        png_error(r->png, "too little memory");
+        png_error(r->png, _("too little memory"));
     for (int y = 0; y < r->height; y++)
         r->rows[y] = r->rgb + (size_t)y * r->width * 3;
     png_read_image(r->png, r->rows);
@@ -263,12 +264,12 @@ static void refuse(struct reader *r, const char *name, GError **error)
 
     if (over_limits(r, &width, &height))
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "“%s” is too large (%u × %u). The limit is %d pixels a side and %d million "
-                    "in all.",
+                    _("“%s” is too large (%u × %u). The limit is %d pixels a side and %d million "
+                      "in all."),
                     name, width, height, PICTURE_SIDE_MAX, (int)(PICTURE_PIXELS_MAX >> 20));
     else
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "“%s” is damaged; the picture could not be read (%s).", name, r->message);
+                    _("“%s” is damaged; the picture could not be read (%s)."), name, r->message);
 }
 
 static bool decode(struct reader *r, const char *name, struct picture *picture, GHashTable *found,
@@ -300,7 +301,7 @@ bool picture_decode_png(GBytes *bytes, const char *name, struct picture *picture
 
     r.data = g_bytes_get_data(bytes, &r.size);
     if (r.size < 8 || png_sig_cmp(r.data, 0, 8))
-        return engine_input_error(error, "“%s” is neither a PNG nor a JPEG picture.", name);
+        return engine_input_error(error, _("“%s” is neither a PNG nor a JPEG picture."), name);
     r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r.message, on_error, on_warning);
     r.info = png_create_info_struct(r.png);
     ok = decode(&r, name, picture, texts ? found : NULL, error);
@@ -321,16 +322,16 @@ GBytes *picture_load(const char *path, GError **error)
     size_t at = 0;
 
     if (fd < 0) {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, "Can't open “%s”: %s.", path,
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT, _("Can't open “%s”: %s."), path,
                     g_strerror(errno));
         return NULL;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "Can't open “%s”: it is not an ordinary file.", name);
+                    _("Can't open “%s”: it is not an ordinary file."), name);
     } else if (st.st_size > FILE_MAX) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "“%s” is too large for a picture file (the limit is 256 MiB).", name);
+                    _("“%s” is too large for a picture file (the limit is 256 MiB)."), name);
     } else if ((data = g_try_malloc((gsize)st.st_size + 1))) {
         while (at < (size_t)st.st_size) {
             ssize_t n = read(fd, data + at, (size_t)st.st_size - at);
@@ -342,7 +343,8 @@ GBytes *picture_load(const char *path, GError **error)
             at += (size_t)n;
         }
     } else {
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY, "Not enough memory for “%s”.", name);
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MEMORY, _("Not enough memory for “%s”."),
+                    name);
     }
     close(fd);
     return data ? g_bytes_new_take(g_steal_pointer(&data), at) : NULL;

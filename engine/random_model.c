@@ -3,6 +3,7 @@
 #include "weights/random.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 
 /* What the published config.json files say, where it is not diffusers' or transformers' default. */
 
@@ -94,7 +95,7 @@ struct model *random_model_create(const char *name, uint64_t seed, GError **erro
     if (!shape) {
         g_autofree char *all = g_strjoinv(", ", (char **)random_model_names());
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                    "There is no model shape “%s”; there are: %s.", name, all);
+                    _("There is no model shape “%s”; there are: %s."), name, all);
         return NULL;
     }
 

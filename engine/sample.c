@@ -1,5 +1,6 @@
 #include "engine/sample.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 
 #include "engine/engine.h"
@@ -97,8 +98,8 @@ static bool run_row(struct loop *l, struct sched_state *state, int index, GError
     sched_latent(state, l->latent);
     if (!is_finite(l->output, l->count) || !is_finite(l->latent, l->count)) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_NUMBERS,
-                    "The U-Net's numbers went out of range at step %d (NaN or infinity). Try "
-                    "--precision f32, or less guidance.",
+                    _("The U-Net's numbers went out of range at step %d (NaN or infinity). Try "
+                      "--precision f32, or less guidance."),
                     row->step + 1);
         return false;
     }

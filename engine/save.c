@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -239,11 +240,11 @@ static bool fail_disk(GError **error, const char *folder, size_t bytes, int code
             statvfs(folder, &fs) == 0 ? g_format_size((guint64)fs.f_bavail * fs.f_frsize) : NULL;
 
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK,
-                    "Can't save into “%s”: the disk is full (the file needs %s, %s are free).",
-                    folder, need, free_space ? free_space : "0 bytes");
+                    _("Can't save into “%s”: the disk is full (the file needs %s, %s are free)."),
+                    folder, need, free_space ? free_space : _("0 bytes"));
     } else {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_DISK,
-                    "Can't save into “%s”: %s (%s to write).", folder, g_strerror(code), need);
+                    _("Can't save into “%s”: %s (%s to write)."), folder, g_strerror(code), need);
     }
     return false;
 }

@@ -1,5 +1,6 @@
 #include "engine/settings.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -64,7 +65,8 @@ bool settings_device(const char *device, GError **error)
 {
     if (!check_device(device))
         return engine_input_error(
-            error, "There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N.", device);
+            error, _("There is no device “%s”; devices are auto, cpu, vulkan and vulkan:N."),
+            device);
     return true;
 }
 
@@ -72,38 +74,41 @@ static bool check(const struct request *r, GError **error)
 {
     if (!is_side(r->width) || !is_side(r->height))
         return engine_input_error(
-            error, "The size %dx%d can't be made: both sides must be multiples of 8 from %d to %d.",
+            error,
+            _("The size %dx%d can't be made: both sides must be multiples of 8 from %d to %d."),
             r->width, r->height, SETTINGS_SIDE_MIN, SETTINGS_SIDE_MAX);
     if (r->steps < 1 || r->steps > SETTINGS_STEPS_MAX)
-        return engine_input_error(error, "Steps must be from 1 to %d, not %d.", SETTINGS_STEPS_MAX,
-                                  r->steps);
+        return engine_input_error(error, _("Steps must be from 1 to %d, not %d."),
+                                  SETTINGS_STEPS_MAX, r->steps);
     if (!isfinite(r->cfg) || r->cfg < 0 || r->cfg > SETTINGS_CFG_MAX)
-        return engine_input_error(error, "Guidance must be from 0 to %g, not %g.", SETTINGS_CFG_MAX,
-                                  r->cfg);
+        return engine_input_error(error, _("Guidance must be from 0 to %g, not %g."),
+                                  SETTINGS_CFG_MAX, r->cfg);
     if (r->batch < 1 || r->batch > SETTINGS_BATCH_MAX)
-        return engine_input_error(error, "The number of pictures must be from 1 to %d, not %d.",
+        return engine_input_error(error, _("The number of pictures must be from 1 to %d, not %d."),
                                   SETTINGS_BATCH_MAX, r->batch);
     if (r->clip_skip < 1 || r->clip_skip > 12)
-        return engine_input_error(error, "Clip skip must be from 1 to 12, not %d.", r->clip_skip);
+        return engine_input_error(error, _("Clip skip must be from 1 to 12, not %d."),
+                                  r->clip_skip);
     if (r->fixed_eta && !(r->eta >= 0 && r->eta <= 1))
-        return engine_input_error(error, "Eta must be from 0 to 1, not %g.", r->eta);
+        return engine_input_error(error, _("Eta must be from 0 to 1, not %g."), r->eta);
     if (!(r->strength > 0 && r->strength <= 1))
-        return engine_input_error(error, "Strength must be above 0 and at most 1, not %g.",
+        return engine_input_error(error, _("Strength must be above 0 and at most 1, not %g."),
                                   r->strength);
     if (!(r->variation_strength >= 0 && r->variation_strength <= 1))
-        return engine_input_error(error, "The variation's strength must be from 0 to 1, not %g.",
+        return engine_input_error(error, _("The variation's strength must be from 0 to 1, not %g."),
                                   r->variation_strength);
     if (r->quality < 1 || r->quality > 100)
-        return engine_input_error(error, "JPEG quality must be from 1 to 100, not %d.", r->quality);
+        return engine_input_error(error, _("JPEG quality must be from 1 to 100, not %d."),
+                                  r->quality);
     if (!settings_device(r->device, error))
         return false;
     if (!is_one_of(r->precision, (const char *const[]){"auto", "f32", "f16", "bf16", NULL}))
         return engine_input_error(
-            error, "There is no precision “%s”; it is one of auto, f32, f16 and bf16.",
+            error, _("There is no precision “%s”; it is one of auto, f32, f16 and bf16."),
             r->precision);
     if (strlen(r->prompt) > SETTINGS_PROMPT_BYTES_MAX ||
         strlen(r->negative) > SETTINGS_PROMPT_BYTES_MAX)
-        return engine_input_error(error, "The prompt is longer than %d KiB.",
+        return engine_input_error(error, _("The prompt is longer than %d KiB."),
                                   SETTINGS_PROMPT_BYTES_MAX >> 10);
     return true;
 }

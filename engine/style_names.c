@@ -4,6 +4,8 @@
 #include "engine/places.h"
 #include "engine/suggest.h"
 
+#include <glib/gi18n-lib.h>
+
 GPtrArray *style_names_list(char **folders)
 {
     g_autoptr(GPtrArray) files = places_styles(folders);
@@ -27,12 +29,12 @@ static void fail_unknown(const GPtrArray *styles, const char *name, GError **err
         g_ptr_array_add(names, ((struct style *)styles->pdata[i])->name);
     like = suggest(name, (const char *const *)names->pdata, names->len);
     if (like)
-        engine_input_error(error, "There is no style “%s”; did you mean “%s”?", name, like);
+        engine_input_error(error, _("There is no style “%s”; did you mean “%s”?"), name, like);
     else if (styles->len)
-        engine_input_error(error, "There is no style “%s” in your styles.csv.", name);
+        engine_input_error(error, _("There is no style “%s” in your styles.csv."), name);
     else
-        engine_input_error(error, "There is no style “%s”: there is no styles.csv in your folders.",
-                           name);
+        engine_input_error(
+            error, _("There is no style “%s”: there is no styles.csv in your folders."), name);
 }
 
 bool style_names_apply(char **folders, struct request *request, GError **error)

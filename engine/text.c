@@ -1,5 +1,6 @@
 #include "engine/text.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #include "clip/chunk.h"
@@ -87,7 +88,7 @@ struct text_encoder *text_encoder_create(struct backend *backend, struct model *
     if (problem)
         g_propagate_error(error, problem);
     else
-        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, "“%s” has no text encoder.",
+        g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_MODEL, _("“%s” has no text encoder."),
                     model->label);
     text_encoder_destroy(e);
     return NULL;
@@ -407,7 +408,7 @@ static bool encode_pair(struct text_encoder *e, struct prompt_pair *p, const str
 {
     if (p->parts->len > DENOISE_TEXTS_MAX) {
         g_set_error(error, ENGINE_ERROR, ENGINE_ERROR_INPUT,
-                    "The prompt has %u parts joined by AND; %d are the most.", p->parts->len,
+                    _("The prompt has %u parts joined by AND; %d are the most."), p->parts->len,
                     DENOISE_TEXTS_MAX);
         return false;
     }

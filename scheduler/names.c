@@ -4,6 +4,7 @@
  */
 #include "scheduler/scheduler.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 enum { FOLDED_MAX = 64, ALIASES_MAX = 6 };
@@ -149,22 +150,21 @@ static char *shorten(const char *name)
     return g_utf8_make_valid(start, -1);
 }
 
-static bool unknown(const char *what, const char *name, const struct name *names, int n,
-                    GError **error)
+/* `like` has the wrong name and the nearest one, `list` the wrong name and all there are. */
+static bool unknown(const char *like, const char *list, const char *name, const struct name *names,
+                    int n, GError **error)
 {
     char folded[FOLDED_MAX];
     fold(name, folded);
     const char *near = nearest(names, n, folded);
     g_autofree char *shown = shorten(name);
     if (near) {
-        g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, "there is no %s '%s'; did you mean '%s'?",
-                    what, shown, near);
+        g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, like, shown, near);
     } else {
         g_autoptr(GString) all = g_string_new(NULL);
         for (int i = 0; i < n; i++)
             g_string_append_printf(all, "%s%s", i ? ", " : "", names[i].label);
-        g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, "there is no %s '%s'; there are %s", what,
-                    shown, all->str);
+        g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME, list, shown, all->str);
     }
     return false;
 }
@@ -224,9 +224,11 @@ bool sched_sampler_parse(const char *name, enum sched_sampler *sampler,
         g_autofree char *shown = shorten(name);
         if (strstr(buffer, "dpmadaptive") || strstr(buffer, "dpmfast"))
             g_set_error(error, SCHED_ERROR, SCHED_ERROR_NAME,
-                        "the sampler '%s' is not available; 'DPM++ 2M' is its successor", shown);
+                        _("the sampler '%s' is not available; 'DPM++ 2M' is its successor"), shown);
         else
-            unknown("sampler", name, SAMPLERS, SCHED_N_SAMPLERS, error);
+            unknown(_("there is no sampler '%s'; did you mean '%s'?"),
+                    _("there is no sampler '%s'; there are %s"), name, SAMPLERS, SCHED_N_SAMPLERS,
+                    error);
         return false;
     }
     if (sampler)
@@ -242,7 +244,9 @@ bool sched_schedule_parse(const char *name, enum sched_schedule *schedule, GErro
     fold(name, folded);
     int found = find(SCHEDULES, SCHED_N_SCHEDULES, folded);
     if (found < 0)
-        return unknown("schedule", name, SCHEDULES, SCHED_N_SCHEDULES, error);
+        return unknown(_("there is no schedule '%s'; did you mean '%s'?"),
+                       _("there is no schedule '%s'; there are %s"), name, SCHEDULES,
+                       SCHED_N_SCHEDULES, error);
     if (schedule)
         *schedule = (enum sched_schedule)found;
     return true;

@@ -1,5 +1,6 @@
 #include "scheduler/internal.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 
 G_DEFINE_QUARK(sched - error - quark, sched_error)
@@ -142,20 +143,20 @@ static bool fail(GError **error, const char *format, ...)
 static bool check_model(const struct sched_model *m, GError **error)
 {
     if (m->train_steps < 1 || m->train_steps > SCHED_MAX_TRAIN_STEPS)
-        return fail(error, "the model's num_train_timesteps is %d; it must be 1 to %d",
+        return fail(error, _("the model's num_train_timesteps is %d; it must be 1 to %d"),
                     m->train_steps, SCHED_MAX_TRAIN_STEPS);
     bool betas_used = m->betas != SCHED_BETAS_SQUAREDCOS;
     if (betas_used && !(m->beta_start > 0.0 && m->beta_start <= m->beta_end && m->beta_end < 1.0))
         return fail(error,
-                    "the model's beta_start %g and beta_end %g are no noise schedule; they must "
-                    "rise between 0 and 1",
+                    _("the model's beta_start %g and beta_end %g are no noise schedule; they must "
+                      "rise between 0 and 1"),
                     m->beta_start, m->beta_end);
     if (m->steps_offset < 0 || m->steps_offset >= m->train_steps)
-        return fail(error, "the model's steps_offset is %d; it must be 0 to %d", m->steps_offset,
+        return fail(error, _("the model's steps_offset is %d; it must be 0 to %d"), m->steps_offset,
                     m->train_steps - 1);
     if (m->sigmas != SCHED_MODEL && m->sigmas != SCHED_KARRAS && m->sigmas != SCHED_EXPONENTIAL &&
         m->sigmas != SCHED_BETA)
-        return fail(error, "the model's config cannot ask for the schedule '%s'",
+        return fail(error, _("the model's config cannot ask for the schedule '%s'"),
                     sched_schedule_name(m->sigmas));
     return true;
 }
@@ -163,30 +164,31 @@ static bool check_model(const struct sched_model *m, GError **error)
 static bool check_noise(const struct sched_params *p, GError **error)
 {
     if (!isnan(p->eta) && !(p->eta >= 0.0 && p->eta <= 1.0))
-        return fail(error, "eta is %g; it must be 0 (no noise) to 1", p->eta);
+        return fail(error, _("eta is %g; it must be 0 (no noise) to 1"), p->eta);
     if (!(p->s_noise >= 0.0 && p->s_noise <= 2.0))
-        return fail(error, "s_noise is %g; it must be 0 to 2 (1 is usual)", p->s_noise);
+        return fail(error, _("s_noise is %g; it must be 0 to 2 (1 is usual)"), p->s_noise);
     if (!(p->s_churn >= 0.0 && p->s_churn <= 1000.0))
-        return fail(error, "s_churn is %g; it must be 0 to 1000 (0 is usual)", p->s_churn);
+        return fail(error, _("s_churn is %g; it must be 0 to 1000 (0 is usual)"), p->s_churn);
     if (!(p->s_tmin >= 0.0) || !(p->s_tmax >= p->s_tmin))
-        return fail(error, "s_tmin %g and s_tmax %g must rise from 0", p->s_tmin, p->s_tmax);
+        return fail(error, _("s_tmin %g and s_tmax %g must rise from 0"), p->s_tmin, p->s_tmax);
     return true;
 }
 
 static bool check_params(const struct sched_model *m, const struct sched_params *p, GError **error)
 {
     if ((unsigned)p->sampler >= SCHED_N_SAMPLERS || (unsigned)p->schedule >= SCHED_N_SCHEDULES)
-        return fail(error, "sampler number %d with schedule number %d does not exist", p->sampler,
-                    p->schedule);
+        return fail(error, _("sampler number %d with schedule number %d does not exist"),
+                    p->sampler, p->schedule);
     int most = MIN(SCHED_MAX_STEPS, m->train_steps);
     if (p->steps < 1 || p->steps > most)
-        return fail(error, "%d steps cannot be run; choose 1 to %d (20 is usual)", p->steps, most);
+        return fail(error, _("%d steps cannot be run; choose 1 to %d (20 is usual)"), p->steps,
+                    most);
     if (!(p->strength > 0.0 && p->strength <= 1.0))
-        return fail(error, "strength is %g; it must be above 0 and at most 1", p->strength);
+        return fail(error, _("strength is %g; it must be above 0 and at most 1"), p->strength);
     if (!isnan(p->rho) && !(p->rho >= 0.1 && p->rho <= 100.0))
-        return fail(error, "rho is %g; it must be 0.1 to 100", p->rho);
+        return fail(error, _("rho is %g; it must be 0.1 to 100"), p->rho);
     if (!(p->beta_a >= 0.05 && p->beta_a <= 20.0 && p->beta_b >= 0.05 && p->beta_b <= 20.0))
-        return fail(error, "the Beta schedule's %g and %g must be 0.05 to 20", p->beta_a,
+        return fail(error, _("the Beta schedule's %g and %g must be 0.05 to 20"), p->beta_a,
                     p->beta_b);
     return check_noise(p, error);
 }

@@ -1,5 +1,6 @@
 #include "scheduler/internal.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -303,7 +304,7 @@ static bool keep_tail(struct sched_nodes *nodes, double strength, GError **error
     int keep = MIN((int)(nodes->n * strength), nodes->n);
     if (keep < 1) {
         g_set_error(error, SCHED_ERROR, SCHED_ERROR_VALUE,
-                    "strength %g of %d steps leaves no step to run; raise one of them", strength,
+                    _("strength %g of %d steps leaves no step to run; raise one of them"), strength,
                     nodes->n);
         return false;
     }

@@ -7,6 +7,7 @@
 
 #include "weights/config.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 
 #define MAX_CHANNELS 16384
@@ -19,26 +20,26 @@ static const struct usual {
     const char *text; /* for texts; NULL: the key must be absent or null, or false, or the number */
     const char *what;
 } usuals[] = {
-    {"center_input_sample", 0, NULL, "a U-Net that centres its input"},
-    {"dual_cross_attention", 0, NULL, "Versatile Diffusion's dual attention"},
-    {"class_embed_type", NAN, NULL, "class labels, as unCLIP and the 4x upscaler have them"},
-    {"num_class_embeds", NAN, NULL, "class labels, as the 4x upscaler has them"},
-    {"class_embeddings_concat", 0, NULL, "class labels"},
-    {"encoder_hid_dim", NAN, NULL, "Kandinsky's or DeepFloyd's text projection"},
-    {"encoder_hid_dim_type", NAN, NULL, "Kandinsky's or DeepFloyd's text projection"},
-    {"resnet_time_scale_shift", NAN, "default", "another kind of time embedding"},
-    {"resnet_skip_time_act", 0, NULL, "DeepFloyd's residual blocks"},
-    {"resnet_out_scale_factor", 1, NULL, "scaled residual blocks"},
-    {"mid_block_scale_factor", 1, NULL, "a scaled middle block"},
-    {"mid_block_only_cross_attention", 0, NULL, "a middle block without self-attention"},
-    {"time_embedding_type", NAN, "positional", "another kind of time embedding"},
-    {"time_embedding_act_fn", NAN, NULL, "an activation after the time embedding"},
-    {"timestep_post_act", NAN, NULL, "an activation after the time embedding"},
-    {"conv_in_kernel", 3, NULL, "a first convolution that is not 3x3"},
-    {"conv_out_kernel", 3, NULL, "a last convolution that is not 3x3"},
-    {"downsample_padding", 1, NULL, "another kind of downsampling"},
-    {"attention_type", NAN, "default", "GLIGEN's gated attention"},
-    {"cross_attention_norm", NAN, NULL, "DeepFloyd's attention"},
+    {"center_input_sample", 0, NULL, N_("a U-Net that centres its input")},
+    {"dual_cross_attention", 0, NULL, N_("Versatile Diffusion's dual attention")},
+    {"class_embed_type", NAN, NULL, N_("class labels, as unCLIP and the 4x upscaler have them")},
+    {"num_class_embeds", NAN, NULL, N_("class labels, as the 4x upscaler has them")},
+    {"class_embeddings_concat", 0, NULL, N_("class labels")},
+    {"encoder_hid_dim", NAN, NULL, N_("Kandinsky's or DeepFloyd's text projection")},
+    {"encoder_hid_dim_type", NAN, NULL, N_("Kandinsky's or DeepFloyd's text projection")},
+    {"resnet_time_scale_shift", NAN, "default", N_("another kind of time embedding")},
+    {"resnet_skip_time_act", 0, NULL, N_("DeepFloyd's residual blocks")},
+    {"resnet_out_scale_factor", 1, NULL, N_("scaled residual blocks")},
+    {"mid_block_scale_factor", 1, NULL, N_("a scaled middle block")},
+    {"mid_block_only_cross_attention", 0, NULL, N_("a middle block without self-attention")},
+    {"time_embedding_type", NAN, "positional", N_("another kind of time embedding")},
+    {"time_embedding_act_fn", NAN, NULL, N_("an activation after the time embedding")},
+    {"timestep_post_act", NAN, NULL, N_("an activation after the time embedding")},
+    {"conv_in_kernel", 3, NULL, N_("a first convolution that is not 3x3")},
+    {"conv_out_kernel", 3, NULL, N_("a last convolution that is not 3x3")},
+    {"downsample_padding", 1, NULL, N_("another kind of downsampling")},
+    {"attention_type", NAN, "default", N_("GLIGEN's gated attention")},
+    {"cross_attention_norm", NAN, NULL, N_("DeepFloyd's attention")},
 };
 
 static bool is_usual(const struct usual *u, const json_t *value)
@@ -59,8 +60,8 @@ static void check_usuals(struct config *in)
         if (is_usual(&usuals[i], value))
             continue;
         g_autofree char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        config_fail(in, "“%s” is %.40s: this version does not have %s.", usuals[i].key, text,
-                    usuals[i].what);
+        config_fail(in, _("“%s” is %.40s: this version does not have %s."), usuals[i].key, text,
+                    _(usuals[i].what));
     }
 
     /* One value, or one a level; the 4x upscaler mixes them. */
@@ -69,8 +70,9 @@ static void check_usuals(struct config *in)
     for (size_t i = 0; i < json_array_size(only); i++)
         any |= json_is_true(json_array_get(only, i));
     if (any)
-        config_fail(in, "“only_cross_attention” is set: this version does not have blocks without "
-                        "self-attention (the 4x upscaler).");
+        config_fail(in,
+                    _("“only_cross_attention” is set: this version does not have blocks without "
+                      "self-attention (the 4x upscaler)."));
 }
 
 /* One value for all levels or one for each. */
@@ -79,7 +81,7 @@ static void read_levels(struct config *in, const struct unet_config *c, const ch
 {
     size_t levels = (size_t)c->levels, n = config_ints(in, key, min, max, out, UNET_MAX_LEVELS);
     if (n > 1 && n != levels)
-        config_fail(in, "“%s” has %zu values for %zu levels.", key, n, levels);
+        config_fail(in, _("“%s” has %zu values for %zu levels."), key, n, levels);
     for (size_t i = n; i < levels; i++)
         out[i] = n ? out[0] : fallback;
 }
@@ -95,17 +97,17 @@ static void read_block_types(struct config *in, int levels, bool *down, bool *up
     size_t n_up = config_strings(in, "up_block_types", ups, UNET_MAX_LEVELS);
 
     if ((n_down ? n_down : 4) != (size_t)levels || (n_up ? n_up : 4) != (size_t)levels) {
-        config_fail(in, "“down_block_types” and “up_block_types” must have as many values as "
-                        "“block_out_channels”.");
+        config_fail(in, _("“down_block_types” and “up_block_types” must have as many values as "
+                          "“block_out_channels”."));
         return;
     }
     for (int i = 0; i < levels; i++) {
         down[i] = g_str_equal(downs[i], down_text);
         up[i] = g_str_equal(ups[i], up_text);
         if (!down[i] && !g_str_equal(downs[i], down_plain))
-            config_fail(in, "this version does not have blocks of type “%.60s”.", downs[i]);
+            config_fail(in, _("this version does not have blocks of type “%.60s”."), downs[i]);
         if (!up[i] && !g_str_equal(ups[i], up_plain))
-            config_fail(in, "this version does not have blocks of type “%.60s”.", ups[i]);
+            config_fail(in, _("this version does not have blocks of type “%.60s”."), ups[i]);
     }
 }
 
@@ -114,7 +116,7 @@ static void read_block_depths(struct config *in, const char *key, const json_t *
                               int *out)
 {
     if (json_is_array(value) && json_array_size(value) < (size_t)n) {
-        config_fail(in, "“%s” has %zu values for a block of %d layers.", key,
+        config_fail(in, _("“%s” has %zu values for a block of %d layers."), key,
                     json_array_size(value), n);
         return;
     }
@@ -122,7 +124,7 @@ static void read_block_depths(struct config *in, const char *key, const json_t *
         const json_t *each = json_is_array(value) ? json_array_get(value, (size_t)j) : value;
         gint64 depth = each ? json_integer_value(each) : 1;
         if ((each && !json_is_integer(each)) || depth < 1 || depth > MAX_DEPTH)
-            config_fail(in, "“%s” must hold whole numbers from 1 to %d.", key, MAX_DEPTH);
+            config_fail(in, _("“%s” must hold whole numbers from 1 to %d."), key, MAX_DEPTH);
         else
             out[j] = (int)depth;
     }
@@ -134,7 +136,8 @@ static const json_t *depth_at(struct config *in, const char *key, const json_t *
     if (!json_is_array(list))
         return json_is_null(list) ? NULL : list;
     if (json_array_size(list) != (size_t)levels)
-        config_fail(in, "“%s” has %zu values for %d levels.", key, json_array_size(list), levels);
+        config_fail(in, _("“%s” has %zu values for %d levels."), key, json_array_size(list),
+                    levels);
     return json_array_get(list, (size_t)i);
 }
 
@@ -157,7 +160,8 @@ static void read_depths(struct config *in, struct unet_config *c)
             way_up = depth_at(in, reverse_key, reverse, c->levels, last - i);
             way_up_key = reverse_key;
         } else if (json_is_array(way_down) && up[last - i]) {
-            config_fail(in, "“%s” is missing, which must go with a nested “%s”.", reverse_key, key);
+            config_fail(in, _("“%s” is missing, which must go with a nested “%s”."), reverse_key,
+                        key);
         }
         if (down[i])
             read_block_depths(in, key, way_down, l->layers, l->down_depth);
@@ -182,7 +186,7 @@ static void read_heads(struct config *in, struct unet_config *c)
     for (int i = 0; i < c->levels; i++) {
         c->level[i].heads = (int)heads[i];
         if (c->level[i].channels % heads[i] != 0)
-            config_fail(in, "%d channels cannot be split into %d heads (“%s”).",
+            config_fail(in, _("%d channels cannot be split into %d heads (“%s”)."),
                         c->level[i].channels, c->level[i].heads, key);
     }
 }
@@ -199,7 +203,7 @@ static void read_mid(struct config *in, struct unet_config *c)
     else if (g_strcmp0(type, "UNetMidBlock2D") == 0)
         c->mid = UNET_MID_RESNET;
     else
-        config_fail(in, "this version does not have a middle block of type “%.60s”.",
+        config_fail(in, _("this version does not have a middle block of type “%.60s”."),
                     type ? type : "?");
 }
 
@@ -214,11 +218,11 @@ static void read_levels_all(struct config *in, struct unet_config *c)
         c->level[i].channels = (int)channels[i];
         c->level[i].layers = (int)layers[i];
         if (channels[i] % c->groups != 0)
-            config_fail(in, "%d channels cannot be split into %d groups (“norm_num_groups”).",
+            config_fail(in, _("%d channels cannot be split into %d groups (“norm_num_groups”)."),
                         c->level[i].channels, c->groups);
     }
     if (channels[0] % 2 != 0)
-        config_fail(in, "the first of “block_out_channels” must be even.");
+        config_fail(in, _("the first of “block_out_channels” must be even."));
 }
 
 static void read_added(struct config *in, struct unet_config *c)
@@ -231,8 +235,8 @@ static void read_added(struct config *in, struct unet_config *c)
     c->added_channels =
         (int)config_int(in, "projection_class_embeddings_input_dim", 1, 4 * MAX_CHANNELS, 0);
     if (!c->size_channels || c->size_channels % 2 || !c->added_channels)
-        config_fail(in, "“addition_embed_type” is “text_time”, but “addition_time_embed_dim” or "
-                        "“projection_class_embeddings_input_dim” is missing or odd.");
+        config_fail(in, _("“addition_embed_type” is “text_time”, but “addition_time_embed_dim” or "
+                          "“projection_class_embeddings_input_dim” is missing or odd."));
 }
 
 bool unet_config_read(struct unet_config *c, json_t *json, GError **error)
@@ -256,7 +260,7 @@ bool unet_config_read(struct unet_config *c, json_t *json, GError **error)
     read_levels(&in, c, "cross_attention_dim", 1, MAX_CHANNELS, 1280, text);
     for (int i = 1; i < c->levels; i++)
         if (text[i] != text[0])
-            config_fail(&in, "“cross_attention_dim” differs between levels.");
+            config_fail(&in, _("“cross_attention_dim” differs between levels."));
     c->text_channels = (int)text[0];
     read_mid(&in, c);
     read_heads(&in, c);
@@ -266,6 +270,6 @@ bool unet_config_read(struct unet_config *c, json_t *json, GError **error)
     read_added(&in, c);
     c->guidance_channels = (int)config_int(&in, "time_cond_proj_dim", 4, MAX_CHANNELS, 0);
     if (c->guidance_channels % 2)
-        config_fail(&in, "“time_cond_proj_dim” must be even.");
+        config_fail(&in, _("“time_cond_proj_dim” must be even."));
     return config_finish(&in, error);
 }

@@ -3,6 +3,8 @@
 
 #include "weights/config.h"
 
+#include <glib/gi18n-lib.h>
+
 #define MAX_CHANNELS 16384
 
 static void read_types(struct config *in, const struct vae_config *c, const char *key,
@@ -12,10 +14,10 @@ static void read_types(struct config *in, const struct vae_config *c, const char
     size_t n = config_strings(in, key, types, VAE_MAX_LEVELS);
 
     if ((n ? n : 1) != (size_t)c->levels)
-        config_fail(in, "“%s” must have as many values as “block_out_channels”.", key);
+        config_fail(in, _("“%s” must have as many values as “block_out_channels”."), key);
     for (size_t i = 0; i < n; i++)
         if (!g_str_equal(types[i], wanted))
-            config_fail(in, "this version does not have blocks of type “%.60s”.", types[i]);
+            config_fail(in, _("this version does not have blocks of type “%.60s”."), types[i]);
 }
 
 static void read_levels(struct config *in, struct vae_config *c)
@@ -27,7 +29,7 @@ static void read_levels(struct config *in, struct vae_config *c)
     for (int i = 0; i < c->levels; i++) {
         c->channels[i] = (int)channels[i];
         if (channels[i] % c->groups != 0)
-            config_fail(in, "%d channels cannot be split into %d groups (“norm_num_groups”).",
+            config_fail(in, _("%d channels cannot be split into %d groups (“norm_num_groups”)."),
                         c->channels[i], c->groups);
     }
 }
@@ -43,14 +45,14 @@ static void read_statistic(struct config *in, const struct vae_config *c, const 
     if (!list || json_is_null(list))
         return;
     if (json_array_size(list) != (size_t)c->latent_channels) {
-        config_fail(in, "“%s” must have a number for each of the %d channels.", key,
+        config_fail(in, _("“%s” must have a number for each of the %d channels."), key,
                     c->latent_channels);
         return;
     }
     for (int i = 0; i < c->latent_channels; i++) {
         double x = json_number_value(json_array_get(list, (size_t)i));
         if (x < min || x > 1e6)
-            config_fail(in, "“%s” holds a number that is out of range.", key);
+            config_fail(in, _("“%s” holds a number that is out of range."), key);
         out[i] = (float)x;
     }
 }
@@ -63,7 +65,7 @@ bool vae_config_read(struct vae_config *c, json_t *json, GError **error)
     *c = (struct vae_config){0};
     c->picture_channels = (int)config_int(&in, "in_channels", 1, 16, 3);
     if (config_int(&in, "out_channels", 1, 16, 3) != c->picture_channels)
-        config_fail(&in, "“in_channels” and “out_channels” differ.");
+        config_fail(&in, _("“in_channels” and “out_channels” differ."));
     c->latent_channels = (int)config_int(&in, "latent_channels", 1, VAE_MAX_LATENT, 4);
     c->layers = (int)config_int(&in, "layers_per_block", 1, 8, 1);
     c->groups = (int)config_int(&in, "norm_num_groups", 1, MAX_CHANNELS, 32);

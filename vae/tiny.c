@@ -4,6 +4,7 @@
 #include "weights/weights.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 
 struct tiny_layer {
     bool block; /* a residual block of three convolutions, or a single one */
@@ -98,7 +99,7 @@ bool tiny_init(struct tiny *v, struct weights *weights, GError **error)
     if (ok && ((!decoder && !encoder) || (decoder && !is_chain(&v->decoder)) ||
                (encoder && !is_chain(&v->encoder)))) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
-                    "“%s” is not a TAESD file: its layers do not fit together.",
+                    _("“%s” is not a TAESD file: its layers do not fit together."),
                     weights_source(weights));
         ok = false;
     }

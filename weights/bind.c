@@ -1,6 +1,7 @@
 #include "weights/quote.h"
 #include "weights/weights_private.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 enum { NAMED = 4 }; /* mis-shaped parts that are spelled out; the rest is counted */
@@ -33,16 +34,18 @@ void bind_pop(struct bind *b)
     g_array_set_size(b->prefix_stack, last);
 }
 
-static void append_dims(GString *s, int rank, const int64_t *dims)
+static char *dims_text(int rank, const int64_t *dims)
 {
-    g_string_append_c(s, '[');
+    GString *s = g_string_new("[");
     for (int i = 0; i < rank; i++) {
+        g_string_append(s, i ? "," : "");
         if (dims[i] < 0)
-            g_string_append(s, i ? ",any" : "any");
+            g_string_append(s, _("any"));
         else
-            g_string_append_printf(s, "%s%" G_GINT64_FORMAT, i ? "," : "", (gint64)dims[i]);
+            g_string_append_printf(s, "%" G_GINT64_FORMAT, (gint64)dims[i]);
     }
     g_string_append_c(s, ']');
+    return g_string_free(s, FALSE);
 }
 
 /* What a wrong shape usually means. */
@@ -50,17 +53,17 @@ static const char *guess(const char *name, const struct weight *w, int rank, con
 {
     if (g_str_has_suffix(name, "conv_in.weight") && rank == 4 && w->rank == 4 && dims[1] == 4) {
         if (w->dims[1] == 9)
-            return " (an inpainting checkpoint?)";
+            return _(" (an inpainting checkpoint?)");
         if (w->dims[1] == 8)
-            return " (an instruct-pix2pix checkpoint?)";
+            return _(" (an instruct-pix2pix checkpoint?)");
     }
     if (g_str_has_suffix(name, "attn2.to_k.weight") && rank >= 2 && w->rank >= 2) {
         if (w->dims[1] == 768)
-            return " (made for SD 1.x?)";
+            return _(" (made for SD 1.x?)");
         if (w->dims[1] == 1024)
-            return " (made for SD 2.x?)";
+            return _(" (made for SD 2.x?)");
         if (w->dims[1] == 2048)
-            return " (made for SDXL?)";
+            return _(" (made for SDXL?)");
     }
     return "";
 }
@@ -82,10 +85,9 @@ static void add_problem(struct bind *b, const char *name, const struct weight *w
     if (b->misshaped++ >= NAMED)
         return;
     g_autofree char *quoted = weights_quote(name, -1);
-    g_string_append_printf(b->problems, "%s%s is ", b->problems->len ? "; " : "", quoted);
-    append_dims(b->problems, w->rank, w->dims);
-    g_string_append(b->problems, ", expected ");
-    append_dims(b->problems, rank, dims);
+    g_autofree char *have = dims_text(w->rank, w->dims), *want = dims_text(rank, dims);
+    g_string_append(b->problems, b->problems->len ? "; " : "");
+    g_string_append_printf(b->problems, _("%s is %s, expected %s"), quoted, have, want);
     g_string_append(b->problems, guess(name, w, rank, dims));
 }
 
@@ -94,13 +96,13 @@ static void add_unreadable(struct bind *b, const char *name, const struct st_ten
     if (b->misshaped++ >= NAMED)
         return;
     g_autofree char *quoted = weights_quote(name, -1);
+    g_string_append(b->problems, b->problems->len ? "; " : "");
     if (t->rank > TENSOR_MAX_RANK)
-        g_string_append_printf(b->problems, "%s%s has %u dimensions", b->problems->len ? "; " : "",
-                               quoted, t->rank);
+        g_string_append_printf(b->problems, _("%s has %u dimensions"), quoted, t->rank);
     else
         g_string_append_printf(b->problems,
-                               "%s%s uses the number format %s, which this version can't read",
-                               b->problems->len ? "; " : "", quoted, st_dtype_name(t->dtype));
+                               _("%s uses the number format %s, which this version can't read"),
+                               quoted, st_dtype_name(t->dtype));
 }
 
 static const struct weight *bind(struct bind *b, const char *name, bool optional, int rank,
@@ -155,10 +157,12 @@ const struct weight *bind_optional(struct bind *b, const char *name, int rank, .
     return w;
 }
 
-/* 1,130 */
 static char *grouped(int n)
 {
-    return n < 1000 ? g_strdup_printf("%d", n) : g_strdup_printf("%d,%03d", n / 1000, n % 1000);
+    if (n < 1000)
+        return g_strdup_printf("%d", n);
+    /* Translators: "1,130", with your mark for thousands. */
+    return g_strdup_printf(_("%d,%03d"), n / 1000, n % 1000);
 }
 
 static char *message(const struct bind *b)
@@ -168,12 +172,17 @@ static char *message(const struct bind *b)
     if (b->missing) {
         g_autofree char *first = weights_quote(b->first_missing, -1);
         g_autofree char *missing = grouped(b->missing), *wanted = grouped(b->wanted);
-        g_string_append_printf(s, "%s of %s parts are missing (first: %s)", missing, wanted, first);
+        g_string_append_printf(s, _("%s of %s parts are missing (first: %s)"), missing, wanted,
+                               first);
     }
     if (b->misshaped) {
         g_string_append_printf(s, "%s%s", b->missing ? "; " : "", b->problems->str);
         if (b->misshaped > NAMED)
-            g_string_append_printf(s, "; and %d more differ", b->misshaped - NAMED);
+            g_string_append_printf(s,
+                                   g_dngettext(GETTEXT_PACKAGE, "; and %d more differ",
+                                               "; and %d more differ",
+                                               (gulong)(b->misshaped - NAMED)),
+                                   b->misshaped - NAMED);
     }
     g_string_append_c(s, '.');
     return g_strdup(s->str);
@@ -190,8 +199,8 @@ bool bind_finish(struct bind *b, GError **error)
             (*error)->message = both;
         } else {
             g_autofree char *source = weights_quote_path(weights_source(b->weights));
-            g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH, "Can't open %s: %s", source,
-                        text);
+            g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH, _("Can't open %s: %s"),
+                        source, text);
         }
     }
     g_string_free(b->prefix, TRUE);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,16 +19,16 @@ static char *read_whole(int dir_fd, const char *name, const char *label, gsize *
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     char *text = NULL;
     if (fd < 0) {
-        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND, "Can't open %s: %s.", quoted,
-                    errno == ENOENT ? "there is no such file" : g_strerror(errno));
+        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND, _("Can't open %s: %s."), quoted,
+                    errno == ENOENT ? _("there is no such file") : g_strerror(errno));
         return NULL;
     }
     if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it is not an ordinary file.", quoted);
+                    _("Can't open %s: it is not an ordinary file."), quoted);
     } else if (info.st_size > FILE_MAX) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it is too large (the limit is 16 MiB).", quoted);
+                    _("Can't open %s: it is too large (the limit is 16 MiB)."), quoted);
     } else {
         size_t size = (size_t)info.st_size, done = 0;
         text = g_malloc(size + 1);
@@ -37,7 +38,7 @@ static char *read_whole(int dir_fd, const char *name, const char *label, gsize *
                 continue;
             if (n <= 0) {
                 g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_CHANGED,
-                            "%s changed while it was being read.", quoted);
+                            _("%s changed while it was being read."), quoted);
                 g_clear_pointer(&text, g_free);
                 break;
             }
@@ -78,7 +79,7 @@ json_t *config_load(int dir_fd, const char *name, const char *label, GError **er
     g_autofree char *quoted = weights_quote(label, -1);
     if (!shallow(text, len)) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it is nested too deeply.", quoted);
+                    _("Can't open %s: it is nested too deeply."), quoted);
         return NULL;
     }
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
@@ -89,10 +90,10 @@ json_t *config_load(int dir_fd, const char *name, const char *label, GError **er
         return root;
     if (root)
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it does not hold a JSON object.", quoted);
+                    _("Can't open %s: it does not hold a JSON object."), quoted);
     else
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it is not valid JSON (line %d).", quoted, e.line);
+                    _("Can't open %s: it is not valid JSON (line %d)."), quoted, e.line);
     json_decref(root);
     return NULL;
 }
@@ -152,14 +153,12 @@ static bool int_in(struct config *c, const char *key, const json_t *value, gint6
 {
     gint64 n;
     if (!to_int(value, &n)) {
-        config_fail(c, "“%s” must be a whole number.", key);
+        config_fail(c, _("“%s” must be a whole number."), key);
         return false;
     }
     if (n < min || n > max) {
-        config_fail(c,
-                    "“%s” is %" G_GINT64_FORMAT "; it must be %" G_GINT64_FORMAT
-                    " to %" G_GINT64_FORMAT ".",
-                    key, n, min, max);
+        config_fail(c, _("“%s” is %lld; it must be %lld to %lld."), key, (long long)n,
+                    (long long)min, (long long)max);
         return false;
     }
     *out = n;
@@ -179,13 +178,13 @@ double config_number(struct config *c, const char *key, double min, double max, 
     if (!value)
         return fallback;
     if (!json_is_number(value)) {
-        config_fail(c, "“%s” must be a number.", key);
+        config_fail(c, _("“%s” must be a number."), key);
         return fallback;
     }
     double x = json_number_value(value);
     if (!(x >= min && x <= max)) {
         char a[G_ASCII_DTOSTR_BUF_SIZE], b[G_ASCII_DTOSTR_BUF_SIZE], d[G_ASCII_DTOSTR_BUF_SIZE];
-        config_fail(c, "“%s” is %s; it must be %s to %s.", key,
+        config_fail(c, _("“%s” is %s; it must be %s to %s."), key,
                     g_ascii_formatd(d, sizeof d, "%g", x), g_ascii_formatd(a, sizeof a, "%g", min),
                     g_ascii_formatd(b, sizeof b, "%g", max));
         return fallback;
@@ -199,7 +198,7 @@ bool config_bool(struct config *c, const char *key, bool fallback)
     if (!value)
         return fallback;
     if (!json_is_boolean(value)) {
-        config_fail(c, "“%s” must be true or false.", key);
+        config_fail(c, _("“%s” must be true or false."), key);
         return fallback;
     }
     return json_is_true(value);
@@ -211,7 +210,7 @@ const char *config_string(struct config *c, const char *key, const char *fallbac
     if (!value)
         return fallback;
     if (!json_is_string(value)) {
-        config_fail(c, "“%s” must be a text.", key);
+        config_fail(c, _("“%s” must be a text."), key);
         return fallback;
     }
     return json_string_value(value);
@@ -226,7 +225,7 @@ int config_choice(struct config *c, const char *key, const char *const *choices,
         if (!strcmp(text, choices[i]))
             return i;
     g_autofree char *quoted = weights_quote(text, -1), *list = g_strjoinv(", ", (char **)choices);
-    config_fail(c, "“%s” is %s, which this version does not know (it knows: %s).", key, quoted,
+    config_fail(c, _("“%s” is %s, which this version does not know (it knows: %s)."), key, quoted,
                 list);
     return fallback;
 }
@@ -242,7 +241,7 @@ static size_t length(struct config *c, const char *key, const json_t *value, siz
     size_t n = !value ? 0 : json_is_array(value) ? json_array_size(value) : 1;
     if (n <= room)
         return n;
-    config_fail(c, "“%s” has %zu values; at most %zu are possible.", key, n, room);
+    config_fail(c, _("“%s” has %zu values; at most %zu are possible."), key, n, room);
     return 0;
 }
 
@@ -264,7 +263,7 @@ size_t config_strings(struct config *c, const char *key, const char **out, size_
     for (size_t i = 0; i < n; i++) {
         out[i] = json_string_value(element(value, i));
         if (!out[i]) {
-            config_fail(c, "“%s” must be a list of texts.", key);
+            config_fail(c, _("“%s” must be a list of texts."), key);
             return 0;
         }
     }

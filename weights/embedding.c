@@ -4,6 +4,7 @@
 #include "weights/quote.h"
 #include "weights/safetensors.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 enum { MAX_WIDTH = 16384 };
@@ -11,7 +12,7 @@ enum { MAX_WIDTH = 16384 };
 static bool refuse(const struct safetensors *st, const char *why, GError **error)
 {
     g_autofree char *file = weights_quote(safetensors_label(st), -1);
-    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, "Can't open %s: %s.", file, why);
+    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, _("Can't open %s: %s."), file, why);
     return false;
 }
 
@@ -28,13 +29,13 @@ static bool read_half(struct embedding *e, int half, const struct safetensors *s
     uint64_t width = t->rank == 2 ? t->dims[1] : t->rank == 1 ? t->dims[0] : 0;
     size_t format = 0;
     if (vectors < 1 || vectors > EMBEDDING_MAX_VECTORS || width < 1 || width > MAX_WIDTH)
-        return refuse(st, "its shape is not that of an embedding", error);
+        return refuse(st, _("its shape is not that of an embedding"), error);
     if (e->vectors && (uint64_t)e->vectors != vectors)
-        return refuse(st, "it has more vectors for one text encoder than for the other", error);
+        return refuse(st, _("it has more vectors for one text encoder than for the other"), error);
     while (format < G_N_ELEMENTS(formats) && formats[format].from != t->dtype)
         format++;
     if (format == G_N_ELEMENTS(formats))
-        return refuse(st, "its number format can't be read", error);
+        return refuse(st, _("its number format can't be read"), error);
     g_autofree void *raw = g_malloc((size_t)t->size);
     e->vectors = (int)vectors;
     e->width[half] = (int)width;
@@ -42,7 +43,7 @@ static bool read_half(struct embedding *e, int half, const struct safetensors *s
     if (!safetensors_read(st, t->offset, raw, (size_t)t->size, error))
         return false;
     if (!convert_elements(formats[format].to, raw, DTYPE_F32, e->values[half], (size_t)t->count))
-        return refuse(st, "it contains invalid numbers", error);
+        return refuse(st, _("it contains invalid numbers"), error);
     return true;
 }
 
@@ -57,7 +58,7 @@ static bool read_embedding(struct embedding *e, const struct safetensors *st, GE
     if (!only && safetensors_count(st) == 1) /* diffusers names it after the word */
         only = safetensors_tensor(st, 0);
     if (!only)
-        return refuse(st, "it is no textual-inversion embedding", error);
+        return refuse(st, _("it is no textual-inversion embedding"), error);
     return read_half(e, 0, st, only, error);
 }
 

@@ -4,6 +4,7 @@
 #include "weights/lora_private.h"
 #include "weights/quote.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -16,13 +17,12 @@ static void module_free(void *data)
     g_free(m);
 }
 
-static bool malformed(const struct lora *l, const struct lora_module *m, const char *why,
+static bool malformed(const struct lora *l, const struct lora_module *m, const char *sentence,
                       GError **error)
 {
     g_autofree char *file = weights_quote(safetensors_label(l->file), -1);
     g_autofree char *part = weights_quote(m->name, -1);
-    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, "Can't open %s: its part %s %s.",
-                file, part, why);
+    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE, sentence, file, part);
     return false;
 }
 
@@ -40,7 +40,7 @@ static bool collect(struct lora *l, GError **error)
         g_autofree char *name = lora_split_name(t->name, &role, &kind);
         if (kind) { /* L1 */
             g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                        "%s uses %s, not supported yet.", file, kind);
+                        _("%s uses %s, not supported yet."), file, _(kind));
             return false;
         }
         if (!name)
@@ -53,14 +53,14 @@ static bool collect(struct lora *l, GError **error)
             g_hash_table_insert(by_name, m->name, m);
         }
         if (m->role[role])
-            return malformed(l, m, "is there twice", error);
+            return malformed(l, m, _("Can't open %s: its part %s is there twice."), error);
         m->role[role] = t;
     }
     if (l->modules->len)
         return true;
-    g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                "Can't open %s: it is no LoRA (none of its tensors is named like a part of one).",
-                file);
+    g_set_error(
+        error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
+        _("Can't open %s: it is no LoRA (none of its tensors is named like a part of one)."), file);
     return false;
 }
 
@@ -153,7 +153,10 @@ static bool check_shapes(const struct lora *l, struct lora_module *m, GError **e
         }
     }
     if (!ok || (m->kind != LORA_DIFFERENCE && r[DIFF_WEIGHT]))
-        return malformed(l, m, "is incomplete, or its shapes do not belong together", error);
+        return malformed(
+            l, m,
+            _("Can't open %s: its part %s is incomplete, or its shapes do not belong together."),
+            error);
     return true;
 }
 
@@ -188,7 +191,7 @@ static bool check_numbers(const struct lora *l, float *values, size_t room, GErr
             if (t->dtype != ST_F32 && t->dtype != ST_F16 && t->dtype != ST_BF16) {
                 g_autofree char *name = weights_quote(t->name, -1);
                 g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                            "%s uses the number format %s, which this version can't read.", name,
+                            _("%s uses the number format %s, which this version can't read."), name,
                             st_dtype_name(t->dtype));
                 return false;
             }
@@ -199,8 +202,11 @@ static bool check_numbers(const struct lora *l, float *values, size_t room, GErr
     }
     if (bad)
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "%s contains invalid numbers in %u part%s; images would be black.", file, bad,
-                    bad == 1 ? "" : "s");
+                    g_dngettext(GETTEXT_PACKAGE,
+                                "%s contains invalid numbers in %u part; images would be black.",
+                                "%s contains invalid numbers in %u parts; images would be black.",
+                                bad),
+                    file, bad);
     return !bad;
 }
 
@@ -270,7 +276,7 @@ static bool read_alphas(struct lora *l, GError **error)
         m->scale = 1;
         ok = !t || (isfinite(alpha) && alpha > 0);
         if (!ok)
-            malformed(l, m, "has an impossible alpha", error);
+            malformed(l, m, _("Can't open %s: its part %s has an impossible alpha."), error);
         if (isfinite(alpha) && alpha > 0 && m->rank)
             m->scale = alpha / (double)m->rank;
     }
@@ -447,9 +453,9 @@ static bool add_module(GHashTable *recipes, const struct lora_targets *targets,
 
 static const char *family_word(enum model_family family)
 {
-    static const char *const words[] = {"another family", "SD 1.5", "SD 2.x", "SDXL",
-                                        "the SDXL refiner"};
-    return words[family];
+    static const char *const words[] = {N_("another family"), "SD 1.5", "SD 2.x", "SDXL",
+                                        N_("the SDXL refiner")};
+    return _(words[family]);
 }
 
 static bool add_lora(const struct model *m, GHashTable *recipes, const struct lora_targets *targets,
@@ -461,12 +467,12 @@ static bool add_lora(const struct model *m, GHashTable *recipes, const struct lo
     if (!isfinite(use->unet) || !isfinite(use->text) || fabs(use->unet) > MAX_WEIGHT ||
         fabs(use->text) > MAX_WEIGHT) { /* L7 */
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                    "The weight of %s must be between -10 and 10.", name);
+                    _("The weight of %s must be between -10 and 10."), name);
         return false;
     }
     if (l->family != MODEL_OTHER && m->family != MODEL_OTHER && l->family != m->family) { /* L4 */
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                    "%s was made for %s; the loaded model is %s.", name, family_word(l->family),
+                    _("%s was made for %s; the loaded model is %s."), name, family_word(l->family),
                     family_word(m->family));
         return false;
     }
@@ -474,13 +480,17 @@ static bool add_lora(const struct model *m, GHashTable *recipes, const struct lo
         fitting += add_module(recipes, targets, use, g_ptr_array_index(l->modules, i));
     if (!fitting) { /* L5 */
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                    "None of the %u parts of %s fits this model.", l->modules->len, name);
+                    _("None of the %u parts of %s fits this model."), l->modules->len, name);
         return false;
     }
     if (fitting < l->modules->len && notes)
         g_ptr_array_add(
-            notes, g_strdup_printf("%u of %u parts of %s don't fit this model and were skipped.",
-                                   l->modules->len - fitting, l->modules->len, name));
+            notes, g_strdup_printf(
+                       g_dngettext(GETTEXT_PACKAGE,
+                                   "%u of %u parts of %s don't fit this model and were skipped.",
+                                   "%u of %u parts of %s don't fit this model and were skipped.",
+                                   l->modules->len - fitting),
+                       l->modules->len - fitting, l->modules->len, name));
     return true;
 }
 

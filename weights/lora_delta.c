@@ -9,6 +9,7 @@
 #include "weights/quote.h"
 
 #include <float.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -38,7 +39,7 @@ static float *load_tensor(const struct lora *l, const struct st_tensor *t, size_
     g_autofree float *values = g_try_new(float, count + 1);
     if (!raw || !values) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY,
-                    "There is not enough memory to apply a LoRA.");
+                    _("There is not enough memory to apply a LoRA."));
         return NULL;
     }
     if (!safetensors_read(l->file, t->offset + first * size, raw, count * size, error))
@@ -398,7 +399,7 @@ static bool add_dora(struct lora_recipe *recipe, struct lora_delta *d, const flo
     if (!whole) {
         if (ok)
             g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY,
-                        "There is not enough memory to apply a LoRA.");
+                        _("There is not enough memory to apply a LoRA."));
         return false;
     }
     memcpy(whole, base, count * sizeof *whole);

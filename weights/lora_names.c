@@ -3,6 +3,7 @@
 #include "weights/lora_private.h"
 #include "weights/names_ldm.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 static const struct {
@@ -51,7 +52,7 @@ static const struct {
 } unknown[] = {{".oft_blocks", "OFT"},  {".oft_diag", "OFT"},
                {".oft_r", "OFT"},       {".boft_", "BOFT"},
                {".on_input", "IA3"},    {".a1.weight", "GLoRA"},
-               {".b1.weight", "GLoRA"}, {".lora_embedding_", "embeddings of PEFT"}};
+               {".b1.weight", "GLoRA"}, {".lora_embedding_", N_("embeddings of PEFT")}};
 
 /* What wraps a module's name, at its start and inside it. */
 static char *clean(const char *module)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,34 +64,45 @@ static bool name_contains(const struct safetensors *st, const char *part)
     return false;
 }
 
-/* What a file that is no checkpoint is, by a name in it. */
+/* What a file that is no checkpoint is, by a name in it: a sentence about %s. */
 static const char *other_kind(const struct safetensors *st)
 {
     static const struct {
         const char *prefix, *part, *kind;
     } kinds[] = {
         {"", ".lora_down.",
-         "a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a model"},
+         N_("%s is a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a "
+            "model.")},
         {"", ".lora_A.",
-         "a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a model"},
+         N_("%s is a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a "
+            "model.")},
         {"", ".hada_w1_a",
-         "a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a model"},
+         N_("%s is a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a "
+            "model.")},
         {"", ".lokr_w",
-         "a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a model"},
-        {"control_model.", NULL, "a ControlNet, which this version can't use"},
-        {"input_hint_block.", NULL, "a ControlNet, which this version can't use"},
-        {"controlnet_cond_embedding.", NULL, "a ControlNet, which this version can't use"},
-        {"", "double_blocks.0.", "a Flux model; this version supports SD 1.x, SD 2.x and SDXL"},
-        {"", "joint_blocks.0.", "an SD 3 model; this version supports SD 1.x, SD 2.x and SDXL"},
-        {"", "cap_embedder.", "a Lumina model; this version supports SD 1.x, SD 2.x and SDXL"},
-        {UNET, NULL, "a model of another family; this version supports SD 1.x, SD 2.x and SDXL"},
-        {"first_stage_model.", NULL, "an autoencoder (VAE) alone, not a whole model"},
-        {"decoder.up", NULL, "an autoencoder (VAE) alone, not a whole model"},
-        {"down_blocks.", NULL, "the U-Net of a diffusers folder; open the folder"},
-        {"text_model.", NULL, "a text encoder alone, not a whole model"},
-        {"emb_params", NULL, "a textual-inversion embedding; its name is used in the prompt"},
-        {"clip_g", NULL, "a textual-inversion embedding; its name is used in the prompt"},
-        {"conv_first.", NULL, "an upscaler, not a model that makes pictures"},
+         N_("%s is a LoRA; an add-on is named in the prompt (<lora:name:1>), not opened as a "
+            "model.")},
+        {"control_model.", NULL, N_("%s is a ControlNet, which this version can't use.")},
+        {"input_hint_block.", NULL, N_("%s is a ControlNet, which this version can't use.")},
+        {"controlnet_cond_embedding.", NULL,
+         N_("%s is a ControlNet, which this version can't use.")},
+        {"", "double_blocks.0.",
+         N_("%s is a Flux model; this version supports SD 1.x, SD 2.x and SDXL.")},
+        {"", "joint_blocks.0.",
+         N_("%s is an SD 3 model; this version supports SD 1.x, SD 2.x and SDXL.")},
+        {"", "cap_embedder.",
+         N_("%s is a Lumina model; this version supports SD 1.x, SD 2.x and SDXL.")},
+        {UNET, NULL,
+         N_("%s is a model of another family; this version supports SD 1.x, SD 2.x and SDXL.")},
+        {"first_stage_model.", NULL, N_("%s is an autoencoder (VAE) alone, not a whole model.")},
+        {"decoder.up", NULL, N_("%s is an autoencoder (VAE) alone, not a whole model.")},
+        {"down_blocks.", NULL, N_("%s is the U-Net of a diffusers folder; open the folder.")},
+        {"text_model.", NULL, N_("%s is a text encoder alone, not a whole model.")},
+        {"emb_params", NULL,
+         N_("%s is a textual-inversion embedding; its name is used in the prompt.")},
+        {"clip_g", NULL,
+         N_("%s is a textual-inversion embedding; its name is used in the prompt.")},
+        {"conv_first.", NULL, N_("%s is an upscaler, not a model that makes pictures.")},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (kinds[i].part ? name_contains(st, kinds[i].part) : has_prefix(st, kinds[i].prefix))
@@ -103,11 +115,11 @@ static bool refuse_kind(const struct model *m, const struct safetensors *st, GEr
     g_autofree char *quoted = weights_quote(m->label, -1);
     const char *kind = other_kind(st);
     if (kind)
-        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED, "%s is %s.", quoted, kind);
+        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED, _(kind), quoted);
     else
         g_set_error(
             error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-            "Can't open %s: it holds no model that this version knows (SD 1.x, SD 2.x or SDXL).",
+            _("Can't open %s: it holds no model that this version knows (SD 1.x, SD 2.x or SDXL)."),
             quoted);
     return false;
 }
@@ -120,8 +132,8 @@ static bool check_noise(const struct checkpoint *c, GError **error)
     g_autofree char *quoted = weights_quote(c->m->label, -1);
     g_set_error(
         error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-        "%s was trained with another kind of noise (EDM, as Playground 2.5), which this version "
-        "can't use.",
+        _("%s was trained with another kind of noise (EDM, as Playground 2.5), which this version "
+          "can't use."),
         quoted);
     return false;
 }

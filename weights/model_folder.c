@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,20 +91,21 @@ static void refuse_folder(const GPtrArray *names, const char *folder, const char
     const char *pickle = first_match(names, "%s.*\\.(bin|pt|pth|ckpt|pkl)$", base);
     if (shard) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it holds %s, but not the index file that belongs to it "
-                    "(%s.safetensors.index.json).",
+                    _("Can't open %s: it holds %s, but not the index file that belongs to it "
+                      "(%s.safetensors.index.json)."),
                     quoted, shard, base);
     } else if (pickle) {
         g_autofree char *path = g_strdup_printf("%s/%s", folder, pickle);
         g_autofree char *file = weights_quote(path, -1);
-        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                    "Can't open %s: this is a PyTorch pickle file, which can run programs on your "
-                    "computer. "
-                    "Use a .safetensors version of the model.",
-                    file);
+        g_set_error(
+            error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
+            _("Can't open %s: this is a PyTorch pickle file, which can run programs on your "
+              "computer. "
+              "Use a .safetensors version of the model."),
+            file);
     } else {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND,
-                    "Can't open %s: the folder holds no %s.safetensors.", quoted, base);
+                    _("Can't open %s: the folder holds no %s.safetensors."), quoted, base);
     }
 }
 
@@ -134,13 +136,13 @@ static struct safetensors *open_shard(struct shards *s, const char *file, GError
     if (!safe_name(file)) {
         g_autofree char *quoted = weights_quote(file, -1);
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "This model folder refers to a file outside itself (%s). It was not opened.",
+                    _("This model folder refers to a file outside itself (%s). It was not opened."),
                     quoted);
         return NULL;
     }
     if (g_hash_table_size(s->open) >= MAX_SHARDS) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it lists more than %d files.", index, MAX_SHARDS);
+                    _("Can't open %s: it lists more than %d files."), index, MAX_SHARDS);
         return NULL;
     }
     g_autofree char *label = g_strdup_printf("%s/%s", s->folder, file);
@@ -159,7 +161,7 @@ static bool add_shards(struct shards *s, const json_t *root, GError **error)
     const char *name;
     if (!json_is_object(map)) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "Can't open %s: it holds no list of tensors (“weight_map”).", index);
+                    _("Can't open %s: it holds no list of tensors (“weight_map”)."), index);
         return false;
     }
     json_object_foreach(map, name, file)
@@ -167,14 +169,14 @@ static bool add_shards(struct shards *s, const json_t *root, GError **error)
         g_autofree char *quoted = weights_quote(name, -1);
         if (!json_is_string(file)) {
             g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                        "Can't open %s: the entry for %s is no file name.", index, quoted);
+                        _("Can't open %s: the entry for %s is no file name."), index, quoted);
             return false;
         }
         struct safetensors *st = open_shard(s, json_string_value(file), error);
         const struct st_tensor *t = st ? safetensors_find(st, name) : NULL;
         if (st && !t)
             g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_MISMATCH,
-                        "Can't open %s: it lists %s in “%s”, which does not hold it.", index,
+                        _("Can't open %s: it lists %s in “%s”, which does not hold it."), index,
                         quoted, json_string_value(file));
         if (!t)
             return false;
@@ -253,10 +255,16 @@ static bool check_classes(const struct model *m, GError **error)
     if (!ok) {
         g_autofree char *quoted = weights_quote(m->label, -1);
         const char *class = json_string_value(json_object_get(m->index, "_class_name"));
-        g_autofree char *kind = weights_escape(class ? class : "unknown kind of", -1);
-        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                    "%s is a %s model; this version supports SD 1.x, SD 2.x and SDXL.", quoted,
-                    kind);
+        g_autofree char *kind = class ? weights_escape(class, -1) : NULL;
+        if (kind)
+            g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
+                        _("%s is a %s model; this version supports SD 1.x, SD 2.x and SDXL."),
+                        quoted, kind);
+        else
+            g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
+                        _("%s is a model of an unknown kind; this version supports SD 1.x, SD 2.x "
+                          "and SDXL."),
+                        quoted);
     }
     return ok;
 }
@@ -268,7 +276,7 @@ static bool open_part(struct model *m, int dir_fd, enum model_part part, GError 
     if (fd < 0) {
         g_autofree char *quoted = weights_quote(m->label, -1);
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND,
-                    "Can't open %s: its folder “%s” is missing.", quoted, name);
+                    _("Can't open %s: its folder “%s” is missing."), quoted, name);
         return false;
     }
     bool text = part == MODEL_TEXT || part == MODEL_TEXT_2;
@@ -304,14 +312,14 @@ bool model_open_folder(struct model *m, GError **error)
     g_autofree char *quoted = weights_quote(m->label, -1);
     int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND, "Can't open %s: %s.", quoted,
-                    errno == ENOENT ? "there is no such file or folder" : g_strerror(errno));
+        g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND, _("Can't open %s: %s."), quoted,
+                    errno == ENOENT ? _("there is no such file or folder") : g_strerror(errno));
         return false;
     }
     bool ok = false;
     if (faccessat(fd, "model_index.json", F_OK, 0)) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NOT_FOUND,
-                    "Can't open %s: the folder holds no model_index.json.", quoted);
+                    _("Can't open %s: the folder holds no model_index.json."), quoted);
         goto out;
     }
     m->index = config_load(fd, "model_index.json", "model_index.json", error);

@@ -1,5 +1,6 @@
 #include "weights/quote.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 enum { QUOTE_MAX = 80 };
@@ -56,7 +57,7 @@ char *weights_escape(const char *text, gssize len)
 char *weights_quote(const char *text, gssize len)
 {
     g_autofree char *plain = weights_escape(text, len);
-    return g_strdup_printf("“%s”", plain);
+    return g_strdup_printf(_("“%s”"), plain);
 }
 
 char *weights_quote_path(const char *path)
@@ -68,12 +69,14 @@ char *weights_quote_path(const char *path)
 char *weights_size_text(guint64 bytes)
 {
     if (bytes < 1000)
-        return g_strdup_printf("%u bytes", (unsigned)bytes);
+        return g_strdup_printf(g_dngettext(GETTEXT_PACKAGE, "%u byte", "%u bytes", (gulong)bytes),
+                               (unsigned)bytes);
     const char *unit = bytes < 1000000 ? "kB" : bytes < 1000000000 ? "MB" : "GB";
     guint64 one = bytes < 1000000 ? 1000 : bytes < 1000000000 ? 1000000 : 1000000000;
     guint64 tenths = bytes / one * 10 + bytes % one * 10 / one; /* no float, no locale */
     if (tenths >= 100)
         return g_strdup_printf("%" G_GUINT64_FORMAT " %s", tenths / 10, unit);
-    return g_strdup_printf("%" G_GUINT64_FORMAT ".%u %s", tenths / 10, (unsigned)(tenths % 10),
-                           unit);
+    /* Translators: "4.3 GB", with your decimal mark. */
+    return g_strdup_printf(_("%llu.%u %s"), (unsigned long long)(tenths / 10),
+                           (unsigned)(tenths % 10), unit);
 }

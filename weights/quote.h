@@ -34,5 +34,6 @@ char *weights_escape(const char *text, gssize len);
 /* weights_quote() of the last component of a path. */
 char *weights_quote_path(const char *path);
 
-/* "4.3 GB", "12 MB", "510 bytes": decimal units, always a point. */
+/* "4.3 GB", "12 MB", "510 bytes": decimal units, with the decimal mark of the sentences' language.
+ */
 char *weights_size_text(guint64 bytes);

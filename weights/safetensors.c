@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ bool st_refuse(const struct safetensors *st, int code, GError **error, const cha
     g_autofree char *why = g_strdup_vprintf(format, args);
     va_end(args);
     g_autofree char *name = weights_quote(st->label, -1);
-    g_set_error(error, WEIGHTS_ERROR, code, "Can't open %s: %s", name, why);
+    g_set_error(error, WEIGHTS_ERROR, code, _("Can't open %s: %s"), name, why);
     return false;
 }
 
@@ -58,10 +59,10 @@ bool safetensors_read(const struct safetensors *st, uint64_t offset, void *dst, 
             g_autofree char *name = weights_quote(st->label, -1);
             if (n == 0)
                 g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_CHANGED,
-                            "%s changed while it was being read.", name);
+                            _("%s changed while it was being read."), name);
             else
                 g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_CHANGED,
-                            "%s could not be read: %s.", name, g_strerror(errno));
+                            _("%s could not be read: %s."), name, g_strerror(errno));
             return false;
         }
         done += (size_t)n;
@@ -116,24 +117,27 @@ static bool refuse_magic(const struct safetensors *st, const unsigned char *b, s
     if (zip || pickle)
         return st_refuse(
             st, WEIGHTS_ERROR_UNSUPPORTED, error,
-            "this is a PyTorch pickle file, which can run programs on your computer. Use a "
-            ".safetensors version of the model.");
+            _("this is a PyTorch pickle file, which can run programs on your computer. Use a "
+              ".safetensors version of the model."));
     if (starts_with(b, n, "GGUF"))
         return st_refuse(
             st, WEIGHTS_ERROR_UNSUPPORTED, error,
-            "this is a GGUF file, which this version can't read. Use a .safetensors version "
-            "of the model.");
+            _("this is a GGUF file, which this version can't read. Use a .safetensors version "
+              "of the model."));
     bool lfs = starts_with(b, n, "version https://git-lfs");
     if (lfs || is_web_page(b, n)) {
         g_autofree char *text = g_strndup((const char *)b, n);
         const char *line = lfs ? strstr(text, "\nsize ") : NULL;
         guint64 size = line ? g_ascii_strtoull(line + strlen("\nsize "), NULL, 10) : 0;
         g_autofree char *amount = size ? weights_size_text(size) : NULL;
-        return st_refuse(
-            st, WEIGHTS_ERROR_BAD_FILE, error,
-            "this is a download page or Git-LFS placeholder, not the model. Download the real "
-            "file%s%s%s.",
-            amount ? " (" : "", amount ? amount : "", amount ? ")" : "");
+        if (!amount)
+            return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
+                             _("this is a download page or Git-LFS placeholder, not the model. "
+                               "Download the real file."));
+        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
+                         _("this is a download page or Git-LFS placeholder, not the model. "
+                           "Download the real file (%s)."),
+                         amount);
     }
     return true;
 }
@@ -146,27 +150,28 @@ static bool check_start(struct safetensors *st, GError **error)
     if (!safetensors_read(st, 0, b, n, error) || !refuse_magic(st, b, n, error))
         return false;
     if (st->file_size < 8)
-        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         "the file is damaged or incomplete (it has only %" G_GUINT64_FORMAT
-                         " bytes). Download it again.",
-                         st->file_size);
+        return st_refuse(
+            st, WEIGHTS_ERROR_BAD_FILE, error,
+            _("the file is damaged or incomplete (it has only %llu bytes). Download it again."),
+            (unsigned long long)st->file_size);
     uint64_t len = 0;
     for (int i = 7; i >= 0; i--)
         len = len << 8 | b[i];
     if (len < 2 || len > HEADER_MAX || len > st->file_size - 8)
         return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         "the file is damaged or incomplete (its header claims %" G_GUINT64_FORMAT
-                         " bytes, the file has %" G_GUINT64_FORMAT "). Download it again.",
-                         len, st->file_size);
+                         _("the file is damaged or incomplete (its header claims %llu bytes, the "
+                           "file has %llu). Download it again."),
+                         (unsigned long long)len, (unsigned long long)st->file_size);
     /* Before the whole header is read: what does not even start as one is not worth 100 MB of
      * memory. */
     size_t at = 8, seen = MIN(n, 8 + len);
     while (at < seen && is_space(b[at]))
         at++;
     if (at < seen && b[at] != '{')
-        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         b[at] ? "its header is not valid text."
-                               : "its header is padded with zero bytes, which the format forbids.");
+        return st_refuse(
+            st, WEIGHTS_ERROR_BAD_FILE, error,
+            b[at] ? _("its header is not valid text.")
+                  : _("its header is padded with zero bytes, which the format forbids."));
     st->header_size = 8 + len;
     return true;
 }
@@ -180,7 +185,7 @@ struct safetensors *safetensors_open_fd(int fd, const char *label, GError **erro
     st->fd = fd;
     st->label = g_strdup(label);
     if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
-        st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, "it is not an ordinary file.");
+        st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, _("it is not an ordinary file."));
         goto fail;
     }
     st->file_size = (uint64_t)info.st_size;
@@ -190,7 +195,7 @@ struct safetensors *safetensors_open_fd(int fd, const char *label, GError **erro
     text = g_try_malloc(len);
     if (!text) {
         st_refuse(st, WEIGHTS_ERROR_NO_MEMORY, error,
-                  "there is not enough memory to read its header.");
+                  _("there is not enough memory to read its header."));
         goto fail;
     }
     if (!safetensors_read(st, 8, text, len, error) || !st_header_parse(st, text, len, error))
@@ -213,11 +218,11 @@ struct safetensors *safetensors_open_at(int dir_fd, const char *name, const char
     int e = errno;
     struct safetensors st = {.label = (char *)label};
     if (e == ENOENT || e == ENOTDIR)
-        st_refuse(&st, WEIGHTS_ERROR_NOT_FOUND, error, "there is no such file.");
+        st_refuse(&st, WEIGHTS_ERROR_NOT_FOUND, error, _("there is no such file."));
     else if (e == EACCES || e == EPERM)
-        st_refuse(&st, WEIGHTS_ERROR_NOT_FOUND, error, "you have no permission to read it.");
+        st_refuse(&st, WEIGHTS_ERROR_NOT_FOUND, error, _("you have no permission to read it."));
     else if (e == ENXIO || e == ENODEV) /* a socket, or a device without a driver */
-        st_refuse(&st, WEIGHTS_ERROR_BAD_FILE, error, "it is not an ordinary file.");
+        st_refuse(&st, WEIGHTS_ERROR_BAD_FILE, error, _("it is not an ordinary file."));
     else
         st_refuse(&st, WEIGHTS_ERROR_NOT_FOUND, error, "%s.", g_strerror(e));
     return NULL;

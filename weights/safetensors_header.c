@@ -6,6 +6,7 @@
 #include "weights/quote.h"
 #include "weights/safetensors_private.h"
 
+#include <glib/gi18n-lib.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -29,9 +30,9 @@ static bool check_text(const struct safetensors *st, const char *text, size_t le
     while (end > 0 && (strchr(" \t\n\r", text[end - 1]) || text[end - 1] == 0))
         end--;
     if (memchr(text + end, 0, len - end))
-        return bad(st, error, "its header is padded with zero bytes, which the format forbids.");
+        return bad(st, error, _("its header is padded with zero bytes, which the format forbids."));
     if (memchr(text, 0, len) || !g_utf8_validate_len(text, len, NULL))
-        return bad(st, error, "its header is not valid text.");
+        return bad(st, error, _("its header is not valid text."));
     return true;
 }
 
@@ -66,18 +67,18 @@ static bool check_tokens(const struct safetensors *st, const char *p, size_t len
         } else if (c == '{' || c == '[') {
             values++;
             if (++depth > MAX_DEPTH)
-                return bad(st, error, "its header is nested too deeply.");
+                return bad(st, error, _("its header is nested too deeply."));
         } else if (c == '}' || c == ']') {
             depth -= depth > 0;
         } else if (c == '-' || g_ascii_isdigit(c)) {
             if (!plain_integer(p - 1, end, &p))
                 return bad(st, error,
-                           "its header holds a number that is not a plain whole number.");
+                           _("its header holds a number that is not a plain whole number."));
         } else if (c == ',') {
             values++;
         }
         if (values > MAX_VALUES)
-            return bad(st, error, "its header holds too many values.");
+            return bad(st, error, _("its header holds too many values."));
     }
     return true;
 }
@@ -110,11 +111,11 @@ static json_t *parse_json(const struct safetensors *st, const char *text, size_t
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!root && json_error_code(&e) == json_error_duplicate_key) {
         g_autofree char *key = duplicate_key(text, len, e.position);
-        st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, "%s is defined twice in its header.", key);
+        st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, _("%s is defined twice in its header."), key);
     } else if (!root && json_error_code(&e) == json_error_null_byte_in_key) {
-        bad(st, error, "it contains an invalid tensor name.");
+        bad(st, error, _("it contains an invalid tensor name."));
     } else if (!json_is_object(root)) {
-        bad(st, error, "its header is not valid text.");
+        bad(st, error, _("its header is not valid text."));
         json_decref(root);
         root = NULL;
     }
@@ -142,12 +143,12 @@ static bool read_metadata(struct safetensors *st, json_t *root, GError **error)
     if (!block)
         return true;
     if (!json_is_object(block))
-        return bad(st, error, "its description block is malformed.");
+        return bad(st, error, _("its description block is malformed."));
     st->metadata = g_new0(struct st_pair, json_object_size(block) + 1);
     json_object_foreach(block, key, value)
     {
         if (!json_is_string(value))
-            return bad(st, error, "its description block is malformed.");
+            return bad(st, error, _("its description block is malformed."));
         st->metadata[st->metadata_count++] = (struct st_pair){g_strdup(key), copy_value(value)};
     }
     return true;
@@ -175,12 +176,12 @@ static bool check_names(struct safetensors *st, json_t *root, GError **error)
         if (!strcmp(key, "__metadata__"))
             continue;
         if (!valid_name(key))
-            return bad(st, error, "it contains an invalid tensor name.");
+            return bad(st, error, _("it contains an invalid tensor name."));
         bytes += strlen(key) + 1;
         count++;
     }
     if (count > MAX_TENSORS)
-        return bad(st, error, "it lists more than 100,000 tensors.");
+        return bad(st, error, _("it lists more than 100,000 tensors."));
     st->names = g_malloc(bytes + 1);
     st->tensors = g_new0(struct st_tensor, count + 1);
     st->by_name = g_new0(uint32_t, count + 1);
@@ -206,7 +207,7 @@ static bool check_entry(struct safetensors *st, const char *name, json_t *entry,
         !is_integers(json_object_get(entry, "data_offsets")) ||
         json_array_size(json_object_get(entry, "data_offsets")) != 2) {
         g_autofree char *quoted = weights_quote(name, -1);
-        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, "the entry for %s is incomplete.",
+        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error, _("the entry for %s is incomplete."),
                          quoted);
     }
     st->ignored_fields += json_object_size(entry) - 3;
@@ -224,7 +225,7 @@ static bool read_dtype(const char *name, const json_t *dtype, enum st_dtype *out
         }
     g_autofree char *quoted = weights_quote(name, -1), *format = weights_escape(text, -1);
     g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                "%s uses the number format %s, which this version can't read.", quoted, format);
+                _("%s uses the number format %s, which this version can't read."), quoted, format);
     return false;
 }
 
@@ -247,7 +248,7 @@ static bool read_shape(struct safetensors *st, struct st_tensor *t, const json_t
     if (!ok || bits % 8 || end < begin || end - begin != bits / 8) {
         g_autofree char *quoted = weights_quote(t->name, -1);
         return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         "the size of %s does not match its shape.", quoted);
+                         _("the size of %s does not match its shape."), quoted);
     }
     t->count = count;
     t->offset = begin;
@@ -271,21 +272,22 @@ static bool check_places(struct safetensors *st, GError **error)
         struct st_tensor *t = &st->tensors[i];
         if (t->offset != at)
             return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                             "data %s; the file may have been tampered with.",
-                             t->offset < at ? "overlaps" : "has a gap");
+                             t->offset < at
+                                 ? _("data overlaps; the file may have been tampered with.")
+                                 : _("data has a gap; the file may have been tampered with."));
         at += t->size; /* ends are at most 2^63 - 1 each */
         t->offset += st->header_size;
     }
     if (at < have)
-        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         "data has %" G_GUINT64_FORMAT
-                         " extra bytes after the end; the file may have been tampered with.",
-                         have - at);
+        return st_refuse(
+            st, WEIGHTS_ERROR_BAD_FILE, error,
+            _("data has %llu extra bytes after the end; the file may have been tampered with."),
+            (unsigned long long)(have - at));
     if (at > have)
-        return st_refuse(st, WEIGHTS_ERROR_BAD_FILE, error,
-                         "the file is incomplete: %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
-                         " bytes are missing. Download it again.",
-                         at - have, at);
+        return st_refuse(
+            st, WEIGHTS_ERROR_BAD_FILE, error,
+            _("the file is incomplete: %llu of %llu bytes are missing. Download it again."),
+            (unsigned long long)(at - have), (unsigned long long)at);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "weights/quote.h"
 #include "weights/weights_private.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 enum { STAGING = 256 * 1024 }; /* bytes of a file on their way through: stays in the second cache */
@@ -67,7 +68,7 @@ static bool read_transposed(const struct entry *e, enum dtype as, size_t first, 
     g_autofree char *all = g_try_malloc(rows * columns * size + 1);
     if (!all) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY,
-                    "There is not enough memory to read “%s”.", e->weight.name);
+                    _("There is not enough memory to read “%s”."), e->weight.name);
         return false;
     }
     if (!read_plain(e, as, 0, rows * columns, all, finite, error))
@@ -93,7 +94,7 @@ static bool read_patched(const struct entry *e, enum dtype as, size_t first, siz
     g_autofree float *values = g_try_new(float, MIN(count, CHUNK) + 1);
     if (!values) {
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_NO_MEMORY,
-                    "There is not enough memory to read “%s”.", e->weight.name);
+                    _("There is not enough memory to read “%s”."), e->weight.name);
         return false;
     }
     for (size_t done = 0; done < count;) {
@@ -137,13 +138,17 @@ static bool refuse_numbers(const struct entry *e, enum dtype as, GError **error)
     unsigned parts = first ? count_invalid(e->set) : 1;
     if (parts)
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_BAD_FILE,
-                    "%s contains invalid numbers in %u part%s (%s%s); images would be black.",
-                    source, parts, parts == 1 ? "" : "s", parts == 1 ? "" : "one is ",
-                    e->weight.name);
+                    g_dngettext(GETTEXT_PACKAGE,
+                                "%s contains invalid numbers in %u part (%s); images would be "
+                                "black.",
+                                "%s contains invalid numbers in %u parts (one is %s); images would "
+                                "be black.",
+                                parts),
+                    source, parts, e->weight.name);
     else
         g_set_error(error, WEIGHTS_ERROR, WEIGHTS_ERROR_UNSUPPORTED,
-                    "%s: “%s” holds numbers that are too large for the format %s. Try "
-                    "another precision.",
+                    _("%s: “%s” holds numbers that are too large for the format %s. Try "
+                      "another precision."),
                     source, e->weight.name, dtype_name(as));
     return false;
 }
@@ -382,9 +387,10 @@ char *weights_unused_sentence(const struct weights *w)
         g_autofree char *name = weights_quote(g_ptr_array_index(names, i), -1);
         g_string_append_printf(list, "%s%s", i ? ", " : "", name);
     }
-    return g_strdup_printf("%u part%s of %s %s not used (%s%s).", names->len,
-                           names->len == 1 ? "" : "s", source, names->len == 1 ? "is" : "are",
-                           list->str, names->len > NAMED ? ", …" : "");
+    g_string_append(list, names->len > NAMED ? ", …" : "");
+    return g_strdup_printf(g_dngettext(GETTEXT_PACKAGE, "%u part of %s is not used (%s).",
+                                       "%u parts of %s are not used (%s).", names->len),
+                           names->len, source, list->str);
 }
 
 void weights_set_patch(struct entry *e, weights_patch_func patch, void *data,

@@ -6,6 +6,7 @@
 #include "compute/poison.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 bool fail_cancelled(GError **error)
@@ -68,8 +69,9 @@ static bool grow(struct cpu *cpu, void **block, size_t *size, size_t needed, con
 static bool ready(struct cpu_program *program, GError **error)
 {
     struct cpu *cpu = program->cpu;
-    return grow(cpu, &cpu->arena, &cpu->arena_bytes, program->arena_bytes, "activations", error) &&
-           grow(cpu, &cpu->scratch, &cpu->scratch_bytes, program->scratch_bytes, "activations",
+    return grow(cpu, &cpu->arena, &cpu->arena_bytes, program->arena_bytes, _("activations"),
+                error) &&
+           grow(cpu, &cpu->scratch, &cpu->scratch_bytes, program->scratch_bytes, _("activations"),
                 error);
 }
 
@@ -221,7 +223,7 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
     g_ptr_array_add(cpu->programs, program);
     bool ok = memory_check_space(error);
     if (ok && plan->kept_bytes) {
-        program->kept = cpu_take(cpu, plan->kept_bytes, "inputs and outputs", error);
+        program->kept = cpu_take(cpu, plan->kept_bytes, _("inputs and outputs"), error);
         ok = program->kept != NULL;
         program->kept_bytes = ok ? plan->kept_bytes : 0;
         if (ok && backend->gap)

@@ -5,6 +5,7 @@
 #include "compute/cpu/parallel.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define RUNS 4
@@ -20,7 +21,7 @@ static double rate(struct dnn *dnn, struct dnn_product *product, double flops, G
     char *blocks[4] = {NULL};
     bool ok = true;
     for (size_t i = 0; ok && i < G_N_ELEMENTS(blocks); i++) {
-        blocks[i] = memory_take(MAX(sizes[i], 64), "a measurement", error);
+        blocks[i] = memory_take(MAX(sizes[i], 64), _("a measurement"), error);
         ok = blocks[i] != NULL;
         /* Numbers near 0.5 in both formats: pages of their own, no denormals. */
         for (size_t k = 0; ok && i < 2 && k + 2 <= sizes[i]; k += 2)
@@ -107,8 +108,8 @@ static void copy_chunk(void *data, size_t index, int thread)
 
 static bool copy_rate(struct bench_onednn *r, GError **error)
 {
-    char *blocks[2] = {memory_take(COPY_BYTES, "a measurement", error), NULL};
-    blocks[1] = blocks[0] ? memory_take(COPY_BYTES, "a measurement", error) : NULL;
+    char *blocks[2] = {memory_take(COPY_BYTES, _("a measurement"), error), NULL};
+    blocks[1] = blocks[0] ? memory_take(COPY_BYTES, _("a measurement"), error) : NULL;
     if (blocks[1])
         memset(blocks[0], 1, COPY_BYTES);
     for (int i = 0; blocks[1] && i < RUNS; i++) {
@@ -138,7 +139,7 @@ bool bench_onednn(enum dtype precision, int threads, struct bench_onednn *result
               best_conv(dnn, precision, result, &problem) && copy_rate(result, &problem);
     if (!ok && !problem)
         g_set_error(&problem, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "cpu: %s has no %s products on this machine", result->library,
+                    _("cpu: %s has no %s products on this machine"), result->library,
                     dtype_name(precision));
     if (problem)
         g_propagate_error(error, problem);

@@ -1,6 +1,7 @@
 #include "compute/cpu/memory.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,8 +64,8 @@ static void *map_pages(size_t size)
 void memory_fail(size_t bytes, const char *purpose, GError **error)
 {
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                "cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
-                "or close other programs",
+                _("cpu: not enough memory: %.2f GB more are needed for %s; try a smaller picture "
+                  "or close other programs"),
                 (double)bytes / 1e9, purpose);
 }
 
@@ -182,8 +183,8 @@ bool memory_check_space(GError **error)
     if (used + CODE_GENERATOR_SPACE <= limit.rlim_cur)
         return true;
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                "cpu: not enough memory: the limit on address space (ulimit -v) leaves %.2f GB, "
-                "0.4 GB are needed",
+                _("cpu: not enough memory: the limit on address space (ulimit -v) leaves %.2f GB, "
+                  "0.4 GB are needed"),
                 used < limit.rlim_cur ? (double)(limit.rlim_cur - used) / 1e9 : 0.0);
     return false;
 }

@@ -1,6 +1,7 @@
 #include "compute/cpu/onednn_compat.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
 
@@ -84,7 +85,8 @@ struct dnn *dnn_create(GError **error)
     if (dnnl_engine_create(&dnn->engine, dnnl_cpu, 0) == dnnl_success &&
         dnnl_stream_create(&dnn->stream, dnn->engine, dnnl_stream_default_flags) == dnnl_success)
         return dnn;
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cpu: oneDNN cannot start on this machine");
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                _("cpu: oneDNN cannot start on this machine"));
     dnn_destroy(dnn);
     return NULL;
 }

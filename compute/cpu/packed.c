@@ -6,6 +6,7 @@
 #include "compute/cpu/parallel.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 static guint packed_hash(gconstpointer key)
@@ -58,14 +59,15 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
     enum dtype type = dnn_layout_dtype(p->layout);
     size_t bytes = dnn_layout_bytes(p->layout);
     /* F32 for oneDNN but BF16 in memory: through a copy. */
-    void *packed = type == p->dtype ? p->data : memory_take(bytes, "packing a weight", error);
+    void *packed = type == p->dtype ? p->data : memory_take(bytes, _("packing a weight"), error);
     if (!packed)
         return false;
     bool ok =
         dnn_pack(cpu->dnn, p->layout, w->rank == 4 && !dnn_layout_is_matrix(p->layout) ? 4 : 2,
                  w->dims, type, plain, packed);
     if (!ok)
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cpu: oneDNN cannot pack '%s'", w->name);
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, _("cpu: oneDNN cannot pack '%s'"),
+                    w->name);
     if (packed != p->data) {
         cpu->kernels->to_bf16(packed, p->data, bytes / sizeof(float));
         memory_give(packed, bytes);
@@ -157,7 +159,7 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
         return read_file(p, cancel, error);
     enum dtype type = dnn_layout_dtype(p->layout);
     size_t bytes = weight_count(w) * dtype_size(type);
-    void *plain = cpu_take(cpu, bytes, "reading a weight", error);
+    void *plain = cpu_take(cpu, bytes, _("reading a weight"), error);
     if (!plain)
         return false;
     bool ok = read_weight(w, type, plain, cancel, error) && reorder(cpu, p, plain, error);
@@ -188,7 +190,7 @@ static struct packed *take_stale(struct cpu *cpu, const struct packed *key)
 
 static bool take_data(struct cpu *cpu, struct packed *p, GError **error)
 {
-    const char *purpose = "the model's weights";
+    const char *purpose = _("the model's weights");
     p->bytes = packed_count(p) * dtype_size(p->dtype);
     if (cpu->limit && cpu->base.bytes_now + p->bytes > cpu->limit)
         memory_fail(p->bytes, purpose, error);

@@ -8,6 +8,7 @@
 #include "compute/cpu/parallel.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 /* FLOPs of one oneDNN call per thread: at 100 GFLOP/s, 40 ms. */
@@ -146,7 +147,7 @@ static bool product_run(struct step *step, const int *cancel, GError **error)
         }
         if (!dnn_product_run(cpu->dnn, c->product, from, w, bias, p->convert ? (void *)dst : to,
                              scratch)) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cpu: oneDNN failed in %s '%s'",
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, _("cpu: oneDNN failed in %s '%s'"),
                         op_name(n->op), n->weight->name);
             return false;
         }
@@ -196,7 +197,7 @@ static bool add_primitive(struct product *p, struct dnn_product *primitive, cons
 {
     if (!primitive) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "cpu: oneDNN cannot do the %s '%s'", op_name(n->op), n->weight->name);
+                    _("cpu: oneDNN cannot do the %s '%s'"), op_name(n->op), n->weight->name);
         return false;
     }
     g_ptr_array_add(p->primitives, primitive);

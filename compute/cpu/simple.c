@@ -5,6 +5,7 @@
 #include "compute/cpu/parallel.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -162,8 +163,8 @@ static bool embedding_run(struct step *step, const int *cancel, GError **error)
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || (size_t)ids[i] >= rows) {
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
-                        "cpu: token %d is outside '%s', which has %zu rows", ids[i],
-                        table ? table->name : "a table", rows);
+                        _("cpu: token %d is outside '%s', which has %zu rows"), ids[i],
+                        table ? table->name : _("a table"), rows);
             return false;
         }
         char *to = s.out + i * bytes;

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 
 PFN_vkGetInstanceProcAddr vk_loader(GError **error)
 {
@@ -15,8 +16,8 @@ PFN_vkGetInstanceProcAddr vk_loader(GError **error)
     }
     if (!get)
         g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                            "Vulkan is not installed on this machine (no libvulkan.so.1); the "
-                            "picture can be made on the CPU instead.");
+                            _("Vulkan is not installed on this machine (no libvulkan.so.1); the "
+                              "picture can be made on the CPU instead."));
     return get;
 }
 
@@ -40,25 +41,25 @@ const char *vk_result_text(VkResult result)
 {
     switch (result) {
     case VK_ERROR_OUT_OF_HOST_MEMORY:
-        return "out of memory";
+        return _("out of memory");
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
-        return "out of graphics memory";
+        return _("out of graphics memory");
     case VK_ERROR_INITIALIZATION_FAILED:
-        return "the driver could not start";
+        return _("the driver could not start");
     case VK_ERROR_DEVICE_LOST:
-        return "the device was lost";
+        return _("the device was lost");
     case VK_ERROR_LAYER_NOT_PRESENT:
-        return "a Vulkan layer that was asked for is missing";
+        return _("a Vulkan layer that was asked for is missing");
     case VK_ERROR_EXTENSION_NOT_PRESENT:
     case VK_ERROR_FEATURE_NOT_PRESENT:
-        return "the driver lacks a feature it announced";
+        return _("the driver lacks a feature it announced");
     case VK_ERROR_INCOMPATIBLE_DRIVER:
-        return "no driver fits";
+        return _("no driver fits");
     case VK_ERROR_TOO_MANY_OBJECTS:
-        return "the driver has no room for more objects";
+        return _("the driver has no room for more objects");
     case VK_TIMEOUT:
-        return "the device did not answer in time";
+        return _("the device did not answer in time");
     default:
-        return "the driver reported a failure";
+        return _("the driver reported a failure");
     }
 }

@@ -1,6 +1,7 @@
 #include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 static gint validation_messages;
@@ -67,7 +68,7 @@ static bool open_instance(struct device *d, GError **error)
                                  .ppEnabledExtensionNames = extensions};
     VkResult result = create(&info, NULL, &d->instance);
     if (result) {
-        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, "Vulkan could not start: %s.",
+        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, _("Vulkan could not start: %s."),
                     vk_result_text(result));
         return false;
     }
@@ -134,9 +135,7 @@ static void read_features(struct device *d, const VkPhysicalDeviceProperties *p,
     struct vulkan_device_info *info = &d->info;
     if (p->apiVersion < VK_API_VERSION_1_2) {
         g_snprintf(info->problem, sizeof info->problem,
-                   "its driver is too old (Vulkan %s, 1.2 is "
-                   "needed)",
-                   info->version);
+                   _("its driver is too old (Vulkan %s, 1.2 is needed)"), info->version);
         return;
     }
     d->instance_api.GetPhysicalDeviceFeatures2(d->physical, &features);
@@ -144,12 +143,12 @@ static void read_features(struct device *d, const VkPhysicalDeviceProperties *p,
         VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
     if ((subgroup->supportedOperations & needed) != needed ||
         !(subgroup->supportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        g_strlcpy(info->problem, "it has no subgroup arithmetic", sizeof info->problem);
+        g_strlcpy(info->problem, _("it has no subgroup arithmetic"), sizeof info->problem);
     else if (p->limits.maxPerStageDescriptorStorageBuffers < 8 ||
              p->limits.maxPerStageDescriptorSampledImages < 8)
-        g_strlcpy(info->problem, "it binds too few buffers", sizeof info->problem);
+        g_strlcpy(info->problem, _("it binds too few buffers"), sizeof info->problem);
     else if (compute_family(d, NULL) < 0)
-        g_strlcpy(info->problem, "it has no compute queue", sizeof info->problem);
+        g_strlcpy(info->problem, _("it has no compute queue"), sizeof info->problem);
     else
         info->usable = true;
     info->f16 = d->f16 = v11.storageBuffer16BitAccess;
@@ -311,9 +310,9 @@ GArray *vulkan_devices(GError **error)
 
 const char *vulkan_kind_name(enum vulkan_kind kind)
 {
-    static const char *const names[] = {"discrete GPU", "integrated GPU", "virtual GPU",
-                                        "software (runs on the CPU)"};
-    return names[kind];
+    static const char *const names[] = {N_("discrete GPU"), N_("integrated GPU"), N_("virtual GPU"),
+                                        N_("software (runs on the CPU)")};
+    return _(names[kind]);
 }
 
 static bool choose(struct device *d, const char *name, GError **error)
@@ -331,18 +330,19 @@ static bool choose(struct device *d, const char *name, GError **error)
             continue;
         if (d->info.usable)
             return true;
-        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, "“%s” cannot be used: %s.",
+        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, _("“%s” cannot be used: %s."),
                     d->info.name, d->info.problem);
         return false;
     }
     if (count == 0)
         g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                            "Vulkan finds no graphics device on this machine; the picture can be "
-                            "made on the CPU instead.");
+                            _("Vulkan finds no graphics device on this machine; the picture can be "
+                              "made on the CPU instead."));
     else
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                    "No graphics device is called “%s”; “figment devices” lists the %u there are.",
-                    name, count);
+        g_set_error(
+            error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+            _("No graphics device is called “%s”; “figment devices” lists the %u there are."), name,
+            count);
     return false;
 }
 
@@ -449,7 +449,7 @@ static bool create_device(struct device *d, GError **error)
                                .ppEnabledExtensionNames = extensions};
     VkResult result = d->instance_api.CreateDevice(d->physical, &info, NULL, &d->handle);
     if (result) {
-        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, "“%s” could not be opened: %s.",
+        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, _("“%s” could not be opened: %s."),
                     d->info.name, vk_result_text(result));
         return false;
     }

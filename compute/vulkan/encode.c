@@ -7,6 +7,7 @@
 #include "compute/shaders/push.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define LOCAL_SIZE 128u
@@ -110,10 +111,11 @@ static bool too_large(const struct encoder *e, uint64_t bytes, GError **error)
 {
     g_autofree char *has = g_format_size(bytes);
     g_autofree char *limit = g_format_size(e->b->d->limits.range);
-    g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-                "“%s” can bind at most %s of memory at once, and a part of this picture needs %s. "
-                "Try a smaller picture, or make it on the CPU.",
-                e->b->d->info.name, limit, has);
+    g_set_error(
+        error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
+        _("“%s” can bind at most %s of memory at once, and a part of this picture needs %s. "
+          "Try a smaller picture, or make it on the CPU."),
+        e->b->d->info.name, limit, has);
     return false;
 }
 

@@ -2,6 +2,7 @@
 
 #include "compute/poison.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define PIECE_BLOCK_BYTES ((size_t)64 << 20)
@@ -76,10 +77,11 @@ static void no_memory(struct memory *m, size_t bytes, const char *what, const ch
     g_autofree char *needs = g_format_size(bytes);
     g_autofree char *used = g_format_size(m->counters->bytes_now);
     g_autofree char *heap = g_format_size(m->d->limits.heap);
-    g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-                "Not enough graphics memory on “%s”: %s needs %s more, Figment uses %s of %s (%s). "
-                "Try a smaller picture or fewer at once, or make it on the CPU.",
-                m->d->info.name, what, needs, used, heap, why);
+    g_set_error(
+        error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
+        _("Not enough graphics memory on “%s”: %s needs %s more, Figment uses %s of %s (%s). "
+          "Try a smaller picture or fewer at once, or make it on the CPU."),
+        m->d->info.name, what, needs, used, heap, why);
 }
 
 static int pick_type(const struct device *d, uint32_t types, enum memory_use use)
@@ -148,11 +150,11 @@ struct memory_block *gpu_memory_block_create(struct memory *m, size_t bytes, enu
 {
     bytes = (MAX(bytes, 1) + 255) & ~(size_t)255;
     if (bytes > m->d->limits.allocation) {
-        no_memory(m, bytes, what, "more than the device gives in one piece", error);
+        no_memory(m, bytes, what, _("more than the device gives in one piece"), error);
         return NULL;
     }
     if (m->enforce_heap && m->counters->bytes_now + bytes > m->d->limits.heap) {
-        no_memory(m, bytes, what, "the limit that was set", error);
+        no_memory(m, bytes, what, _("the limit that was set"), error);
         return NULL;
     }
     struct memory_block *b = g_new0(struct memory_block, 1);
@@ -262,12 +264,12 @@ static bool slot_prepare(struct memory *m, struct slot *s, enum memory_use use, 
                                         .queueFamilyIndex = d->family};
         VkResult result = d->vk.CreateCommandPool(d->handle, &info, NULL, &m->pool);
         if (result) {
-            gpu_fail(d, result, "a command pool", error);
+            gpu_fail(d, result, _("a command pool"), error);
             return false;
         }
     }
     if (!s->block)
-        s->block = gpu_memory_block_create(m, STAGING_BYTES, use, "the staging buffer", error);
+        s->block = gpu_memory_block_create(m, STAGING_BYTES, use, _("the staging buffer"), error);
     if (!s->block)
         return false;
     if (!s->fence && !(s->fence = gpu_fence(d, error)))
@@ -280,7 +282,7 @@ static bool slot_prepare(struct memory *m, struct slot *s, enum memory_use use, 
         VkResult result = d->vk.AllocateCommandBuffers(d->handle, &info, &s->commands);
         if (result) {
             s->commands = VK_NULL_HANDLE;
-            gpu_fail(d, result, "a command buffer", error);
+            gpu_fail(d, result, _("a command buffer"), error);
             return false;
         }
     }
@@ -314,7 +316,7 @@ static bool slot_copy(struct memory *m, struct slot *s, VkBuffer from, VkBuffer 
         result = d->vk.EndCommandBuffer(s->commands);
     }
     if (result) {
-        gpu_fail(d, result, "a copy", error);
+        gpu_fail(d, result, _("a copy"), error);
         return false;
     }
     s->busy = gpu_submit(d, &s->commands, 1, s->fence, error);

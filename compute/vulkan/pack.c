@@ -2,6 +2,7 @@
 #include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 /* Tiles are gathered up to this size before they are sent. */
@@ -118,7 +119,7 @@ static bool send_matrix(struct vulkan_backend *b, struct packed *p, bool geglu, 
     g_autofree uint8_t *rows = (uint8_t *)g_try_malloc(m.inputs * m.taps * TILE * m.element);
     if (!out || !rows) {
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-                    "Not enough memory to load '%s'. Close other programs and try again.",
+                    _("Not enough memory to load '%s'. Close other programs and try again."),
                     p->weight->name);
         return false;
     }
@@ -190,7 +191,7 @@ static size_t packed_bytes(const struct vulkan_backend *b, const struct packed *
 static bool send(struct vulkan_backend *b, struct packed *p, GError **error)
 {
     p->bytes = packed_bytes(b, p);
-    if (!gpu_memory_piece_create(b->m, p->bytes, p->weight ? p->weight->name : "a constant",
+    if (!gpu_memory_piece_create(b->m, p->bytes, p->weight ? p->weight->name : _("a constant"),
                                  &p->piece, error))
         return false;
     bool good = false;

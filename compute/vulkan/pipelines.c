@@ -5,6 +5,7 @@
 #include "compute/vulkan/variants.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -59,7 +60,7 @@ static VkPipelineCache load_cache(struct device *d, GError **error)
     VkPipelineCache cache = VK_NULL_HANDLE;
     VkResult result = d->vk.CreatePipelineCache(d->handle, &info, NULL, &cache);
     if (result)
-        gpu_fail(d, result, "the pipeline cache", error);
+        gpu_fail(d, result, _("the pipeline cache"), error);
     return result ? VK_NULL_HANDLE : cache;
 }
 
@@ -109,7 +110,7 @@ static bool create_layouts(struct pipelines *p, GError **error)
     if (!result)
         result = d->vk.CreatePipelineLayout(d->handle, &info, NULL, &p->layout);
     if (result)
-        gpu_fail(d, result, "the pipeline layout", error);
+        gpu_fail(d, result, _("the pipeline layout"), error);
     return !result;
 }
 
@@ -246,7 +247,7 @@ VkPipeline pipelines_get(struct pipelines *p, const struct pipeline_key *key, co
     const struct shader *shader = find_shader(key->shader, suffix);
     if (!shader)
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                    "This build has no shader “%s%s”: it was compiled without it.", key->shader,
+                    _("This build has no shader “%s%s”: it was compiled without it."), key->shader,
                     suffix);
     else
         pipeline = build(p, key, shader, error);

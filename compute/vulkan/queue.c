@@ -1,5 +1,7 @@
 #include "compute/vulkan/queue.h"
 
+#include <glib/gi18n-lib.h>
+
 /* Long enough for the slowest submission on a busy machine, short enough that a hung driver ends in
  * a message. A software device shares its cores with everything else. */
 #define LIMIT_SECONDS_GPU 20
@@ -12,22 +14,23 @@ void gpu_fail(struct device *d, VkResult result, const char *what, GError **erro
 {
     if (result == VK_ERROR_DEVICE_LOST || result == VK_TIMEOUT) {
         d->lost = true;
-        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_LOST,
-                    "The graphics driver reset “%s” (%s). The picture can be made again, or on the "
-                    "CPU.",
-                    d->info.name, vk_result_text(result));
+        g_set_error(
+            error, VULKAN_ERROR, VULKAN_ERROR_LOST,
+            _("The graphics driver reset “%s” (%s). The picture can be made again, or on the "
+              "CPU."),
+            d->info.name, vk_result_text(result));
         return;
     }
     bool memory = result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY;
     if (memory)
         g_set_error(
             error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-            "Not enough graphics memory on “%s” for %s (%s). Try a smaller picture or fewer "
-            "at once, or make it on the CPU.",
+            _("Not enough graphics memory on “%s” for %s (%s). Try a smaller picture or fewer "
+              "at once, or make it on the CPU."),
             d->info.name, what, vk_result_text(result));
     else
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                    "The graphics driver of “%s” failed at %s: %s.", d->info.name, what,
+                    _("The graphics driver of “%s” failed at %s: %s."), d->info.name, what,
                     vk_result_text(result));
 }
 
@@ -37,7 +40,7 @@ VkFence gpu_fence(struct device *d, GError **error)
     VkFence fence = VK_NULL_HANDLE;
     VkResult result = d->vk.CreateFence(d->handle, &info, NULL, &fence);
     if (result) {
-        gpu_fail(d, result, "a fence", error);
+        gpu_fail(d, result, _("a fence"), error);
         return VK_NULL_HANDLE;
     }
     return fence;
@@ -55,7 +58,7 @@ bool gpu_submit(struct device *d, const VkCommandBuffer *list, uint32_t count, V
                          .pCommandBuffers = list};
     VkResult result = d->vk.QueueSubmit(d->queue, 1, &info, fence);
     if (result)
-        gpu_fail(d, result, "the submission of work", error);
+        gpu_fail(d, result, _("the submission of work"), error);
     return !result;
 }
 
@@ -76,7 +79,7 @@ bool gpu_wait(struct device *d, VkFence fence, GError **error)
     if (!result)
         result = d->vk.ResetFences(d->handle, 1, &fence);
     if (result)
-        gpu_fail(d, result, "waiting for its work", error);
+        gpu_fail(d, result, _("waiting for its work"), error);
     return !result;
 }
 

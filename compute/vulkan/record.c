@@ -3,6 +3,7 @@
 #include "compute/vulkan/queue.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define SUBMISSION_SECONDS 0.08
@@ -112,7 +113,7 @@ static VkBufferView make_view(struct commands *c, VkBuffer buffer, VkFormat form
     VkBufferView view = VK_NULL_HANDLE;
     VkResult result = c->d->vk.CreateBufferView(c->d->handle, &info, NULL, &view);
     if (result) {
-        gpu_fail(c->d, result, "a buffer view", error);
+        gpu_fail(c->d, result, _("a buffer view"), error);
         return VK_NULL_HANDLE;
     }
     return view;
@@ -139,7 +140,7 @@ static bool create_sets(struct commands *c, GError **error)
                                        .pPoolSizes = sizes};
     VkResult result = c->d->vk.CreateDescriptorPool(c->d->handle, &info, NULL, &c->pool);
     if (result) {
-        gpu_fail(c->d, result, "the descriptors", error);
+        gpu_fail(c->d, result, _("the descriptors"), error);
         return false;
     }
     c->sets = g_new0(VkDescriptorSet, count);
@@ -154,7 +155,7 @@ static bool create_sets(struct commands *c, GError **error)
     result = c->d->vk.AllocateDescriptorSets(c->d->handle, &allocation, c->sets);
     g_free(layouts);
     if (result)
-        gpu_fail(c->d, result, "the descriptors", error);
+        gpu_fail(c->d, result, _("the descriptors"), error);
     return !result;
 }
 
@@ -276,7 +277,7 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
         result = vk->EndCommandBuffer(piece->commands);
     }
     if (result)
-        gpu_fail(c->d, result, "the command buffers", error);
+        gpu_fail(c->d, result, _("the command buffers"), error);
     return !result;
 }
 
@@ -307,7 +308,7 @@ static bool record_all(struct commands *c, enum cut cut, GError **error)
                                     .queueFamilyIndex = c->d->family};
     VkResult result = vk->CreateCommandPool(c->d->handle, &info, NULL, &c->command_pool);
     if (result) {
-        gpu_fail(c->d, result, "a command pool", error);
+        gpu_fail(c->d, result, _("a command pool"), error);
         return false;
     }
     for (guint i = 0; i < c->dispatches->len;) {

@@ -9,6 +9,7 @@
 #include "compute/tape.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -135,7 +136,7 @@ static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, G
             return false;
         if (!(difference < 1e-5)) {
             g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                        "“%s” computes wrong numbers with its %s kernels (error %.2g).",
+                        _("“%s” computes wrong numbers with its %s kernels (error %.2g)."),
                         b->d->info.name, path_names[c->path], difference);
             return false;
         }
@@ -330,7 +331,7 @@ static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **erro
         if (first)
             g_propagate_error(error, g_steal_pointer(&first));
         else
-            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, "“%s” computes wrong numbers.",
+            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, _("“%s” computes wrong numbers."),
                         b->d->info.name);
         return false;
     }

@@ -3,6 +3,7 @@
 #include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -95,8 +96,8 @@ static bool check_heap(struct vulkan_backend *b, const struct plan *plan, size_t
     g_autofree char *free_now = g_format_size(left);
     g_autofree char *all = g_format_size(heap);
     g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_MEMORY,
-                "Not enough graphics memory on “%s”: %s needs %s more, and of its %s only %s are "
-                "free. Try a smaller picture or fewer at once, or make it on the CPU.",
+                _("Not enough graphics memory on “%s”: %s needs %s more, and of its %s only %s are "
+                  "free. Try a smaller picture or fewer at once, or make it on the CPU."),
                 b->d->info.name, plan->name, more, all, free_now);
     return false;
 }
@@ -291,7 +292,7 @@ struct backend *vulkan_backend_create(const char *device, enum dtype precision, 
         goto fail;
     if (precision == DTYPE_F16 && !b->d->f16) {
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                    "“%s” has no 16-bit storage; use --precision f32.", b->d->info.name);
+                    _("“%s” has no 16-bit storage; use --precision f32."), b->d->info.name);
         goto fail;
     }
     b->base.label = g_strdup_printf("%s (%s)", b->d->info.name, dtype_name(precision));
@@ -301,7 +302,7 @@ struct backend *vulkan_backend_create(const char *device, enum dtype precision, 
     b->arenas = g_ptr_array_new();
     expect(b);
     if (!(b->p = pipelines_create(b->d, error)) ||
-        !(b->spare = gpu_memory_block_create(b->m, 256, MEMORY_DEVICE, "a constant", error)) ||
+        !(b->spare = gpu_memory_block_create(b->m, 256, MEMORY_DEVICE, _("a constant"), error)) ||
         !selftest_choose(b, error))
         goto fail;
     return &b->base;
