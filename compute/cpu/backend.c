@@ -324,15 +324,17 @@ bool cpu_has_bf16(void)
 }
 
 /*
- * oneDNN's products are the faster ones from AVX-512 on. FIGMENT_CPU_PRODUCTS=own|direct|onednn
- * chooses (tests, measurements); direct: own without Winograd's.
+ * oneDNN's products of BF16 are the faster ones where the CPU has matrix registers, which our loops
+ * do not use. FIGMENT_CPU_PRODUCTS=own|direct|onednn chooses (tests, measurements); direct: own
+ * without Winograd's.
  */
 static void choose_products(struct cpu *cpu)
 {
     const char *wish = g_getenv("FIGMENT_CPU_PRODUCTS");
+    bool matrices = cpu->base.precision == DTYPE_BF16 && dnn_has_amx();
     cpu->winograd = g_strcmp0(wish, "direct") != 0;
     bool own = g_strcmp0(wish, "own") == 0 || !cpu->winograd;
-    cpu->direct = own || (g_strcmp0(wish, "onednn") != 0 && cpu->kernels->panel < 32);
+    cpu->direct = own || (g_strcmp0(wish, "onednn") != 0 && !matrices);
 }
 
 struct backend *cpu_backend_create(enum dtype precision, int threads, GError **error)

@@ -1,7 +1,6 @@
 /*
- * conv2d and linear by own loops (kernels_product.c), where oneDNN is slow or absent: before
- * AVX-512 its channels-last 3x3 convolution runs at half of what the machine can do
- * (docs/SPEED.md).
+ * conv2d and linear by own loops (kernels_product.c): as fast as oneDNN's or faster, and weights
+ * need no packing when a model is loaded (docs/SPEED.md).
  *
  * An implicit matrix product. A strip of the input is copied into a frame of zeros, converted,
  * normalized and activated on the way (what is ready to be read is read in place). Then, for each
@@ -38,6 +37,9 @@ struct direct {
     bool in_output; /* sums lie in the output itself */
     struct panels panels;
     size_t batch, height, width, in;
+    bool pairs;   /* of BF16 are multiplied, see kernels.h; else F32 */
+    size_t items; /* of a pixel */
+    product_kernel *product;
     size_t out_height, out_width, out; /* of one phase; out: columns of one half */
     size_t kernel_height, kernel_width, stride, top, left;
     size_t frame_width; /* pixels of a row of the strip */
@@ -81,12 +83,12 @@ static void copy_flat(void *data, size_t index, int thread)
     size_t end = MIN(p->rows, (index + 1) * BLOCK_PIXELS), image = d->height * d->width;
     for (size_t i = index * BLOCK_PIXELS; i < end; i++)
         frame_pixels(&p->frame, (p->first + i) * d->in, 1, (p->first + i) / image,
-                     p->frame.data + i * d->in);
+                     p->frame.data + i * d->items);
 }
 
 /* ---- the product ---- */
 
-/* A run of output pixels whose inputs are evenly spaced. */
+/* A run of output pixels whose inputs are evenly spaced; lda: items. */
 struct run {
     const float *a;
     size_t lda, pixels;
@@ -100,9 +102,9 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     const struct direct *d = p->d;
     if (d->flat) {
         size_t first = block * d->block_pixels;
-        const float *a = d->copy ? p->frame.data : (const float *)p->frame.in + p->first * d->in;
-        runs[0] = (struct run){a + first * d->in, d->in, MIN(d->block_pixels, p->rows - first),
-                               p->first + first, 1};
+        const float *a = d->copy ? p->frame.data : (const float *)p->frame.in + p->first * d->items;
+        runs[0] = (struct run){a + first * d->items, d->items,
+                               MIN(d->block_pixels, p->rows - first), p->first + first, 1};
         return 1;
     }
     size_t x = block % p->across * d->block_columns, y = block / p->across * d->block_rows;
@@ -110,11 +112,12 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     size_t columns = MIN(d->block_columns, d->out_width - x);
     size_t scale = d->panels.phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
     const float *frame =
-        p->frame.data + (image - p->frame.image) * d->frame_rows * d->frame_width * d->in;
+        p->frame.data + (image - p->frame.image) * d->frame_rows * d->frame_width * d->items;
     for (size_t r = 0; r < rows; r++) {
         size_t row = y + r;
-        runs[r].a = frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->in;
-        runs[r].lda = d->stride * d->in;
+        runs[r].a =
+            frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->items;
+        runs[r].lda = d->stride * d->items;
         runs[r].pixels = columns;
         runs[r].out =
             ((image * d->out_height + p->first + row) * scale + py) * d->out_width * scale +
@@ -130,10 +133,6 @@ static void start_run(const struct pass *p, const struct run *run, size_t column
     const struct direct *d = p->d;
     size_t valid = MIN(n, d->out - column);
     for (size_t i = 0; i < run->pixels; i++, c += ldc) {
-        if (!p->residual) {
-            memcpy(c, start, n * sizeof *c);
-            continue;
-        }
         float other[BLOCK_COLUMNS];
         size_t element = (run->out + i * run->out_step) * d->out + column;
         const float *x = row_read(p->cpu, step_store(p->step, p->node->residual), p->residual,
@@ -180,9 +179,10 @@ static float *run_sums(const struct pass *p, const struct block *b, size_t run, 
                         : sums + run * d->block_columns * BLOCK_COLUMNS;
 }
 
-/* Panels [first, first + count) of one half over the runs of a block, onto the sums. */
+/* Panels [first, first + count) of one half over the runs of a block: onto the sums where there is
+ * a residual, else onto a row `start`. */
 static void add_products(const struct pass *p, const struct block *b, size_t half, size_t first,
-                         size_t count, size_t ldc, float *sums)
+                         size_t count, const float *start, size_t ldc, float *sums)
 {
     const struct direct *d = p->d;
     size_t column = first * d->panels.panel, size = d->panels.depth * d->panels.panel;
@@ -194,10 +194,13 @@ static void add_products(const struct pass *p, const struct block *b, size_t hal
         const struct product_piece *pieces =
             &g_array_index(d->pieces[b->phase], struct product_piece, group.first);
         for (size_t i = 0; i < count; i++)
-            for (size_t r = 0; r < b->run_count; r++)
-                p->cpu->kernels->product(
-                    b->runs[r].pixels, b->runs[r].a, b->runs[r].lda, pieces, group.count,
-                    weights + i * size, run_sums(p, b, r, column, sums) + i * d->panels.panel, ldc);
+            for (size_t r = 0; r < b->run_count; r++) {
+                const struct run *run = &b->runs[r];
+                float *c = run_sums(p, b, r, column, sums) + i * d->panels.panel;
+                bool begun = g > 0 || p->residual;
+                d->product(run->pixels, run->a, run->lda, pieces, group.count, weights + i * size,
+                           begun ? c : start + i * d->panels.panel, begun ? ldc : 0, c, ldc);
+            }
     }
 }
 
@@ -212,9 +215,9 @@ static void block_columns(const struct pass *p, const struct block *b, size_t fi
     for (size_t half = 0; half < d->panels.halves; half++) {
         float *c = sums + half * d->block_pixels * BLOCK_COLUMNS;
         frame_start_row(&p->frame, b->image, half, d->out, column, n, start);
-        for (size_t r = 0; r < b->run_count; r++)
+        for (size_t r = 0; p->residual && r < b->run_count; r++)
             start_run(p, &b->runs[r], column, n, start, run_sums(p, b, r, column, c), ldc);
-        add_products(p, b, half, first, count, ldc, c);
+        add_products(p, b, half, first, count, start, ldc, c);
     }
     const float *gates = d->panels.halves == 2 ? sums + d->block_pixels * BLOCK_COLUMNS : NULL;
     for (size_t r = 0; r < b->run_count; r++)
@@ -275,6 +278,8 @@ static void frame_sizes(const struct direct *d, struct frame *f)
     f->height = d->height;
     f->width = d->width;
     f->channels = d->in;
+    f->items = d->items;
+    f->pairs = d->pairs;
     f->top = d->top;
     f->left = d->left;
     f->columns = d->frame_width;
@@ -328,18 +333,19 @@ static void add_pieces(struct direct *d, int phase)
 {
     size_t kernel_height = d->panels.phases == 4 ? 2 : d->kernel_height;
     size_t kernel_width = d->panels.phases == 4 ? 2 : d->kernel_width;
-    size_t parts = (d->in + PIECE_DEPTH - 1) / PIECE_DEPTH, part = (d->in + parts - 1) / parts;
+    size_t parts = (d->items + PIECE_DEPTH - 1) / PIECE_DEPTH,
+           part = (d->items + parts - 1) / parts;
     struct group group = {0, 0};
     size_t depth = 0;
     d->pieces[phase] = g_array_new(FALSE, FALSE, sizeof(struct product_piece));
     d->groups[phase] = g_array_new(FALSE, FALSE, sizeof(struct group));
     for (size_t ky = 0; ky < kernel_height; ky++)
         for (size_t kx = 0; kx < kernel_width; kx++)
-            for (size_t c = 0; c < d->in; c += part) {
+            for (size_t c = 0; c < d->items; c += part) {
                 struct product_piece piece = {
-                    .a = (ky * d->frame_width + kx) * d->in + c,
-                    .w = (ky * kernel_width + kx) * d->in + c,
-                    .depth = MIN(part, d->in - c),
+                    .a = (ky * d->frame_width + kx) * d->items + c,
+                    .w = (ky * kernel_width + kx) * d->items + c,
+                    .depth = MIN(part, d->items - c),
                 };
                 if (group.count && depth + piece.depth > GROUP_DEPTH) {
                     g_array_append_val(d->groups[phase], group);
@@ -387,20 +393,20 @@ static void shape_linear(struct direct *d, const struct node *n)
 /* How the work is cut up. */
 static void shape_flat(struct direct *d)
 {
-    d->block_pixels = d->in <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
+    d->block_pixels = d->items <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
     d->block_rows = 1;
     d->block_columns = d->block_pixels;
     d->images = 1;
     d->strip_rows = d->batch * d->height * d->width;
     if (d->copy)
-        d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->in / BLOCK_PIXELS * BLOCK_PIXELS,
+        d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->items / BLOCK_PIXELS * BLOCK_PIXELS,
                               BLOCK_PIXELS, d->strip_rows);
-    d->strip_bytes = d->copy ? d->strip_rows * d->in * sizeof(float) : 0;
+    d->strip_bytes = d->copy ? d->strip_rows * d->items * sizeof(float) : 0;
 }
 
 static void shape_frames(struct direct *d)
 {
-    size_t across = (d->out_width + 63) / 64, row = d->frame_width * d->in * sizeof(float);
+    size_t across = (d->out_width + 63) / 64, row = d->frame_width * d->items * sizeof(float);
     d->block_columns = (d->out_width + across - 1) / across;
     d->block_rows = across > 1 ? 1 : CLAMP(64 / d->out_width, 1, d->out_height);
     d->block_pixels = d->block_columns * d->block_rows;
@@ -419,9 +425,16 @@ static size_t round_bytes(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
+/* The input can be read where it is. */
+static bool ready(const struct direct *d, enum dtype store)
+{
+    return d->pairs ? store == DTYPE_BF16 && d->in % 2 == 0 : store == DTYPE_F32;
+}
+
 bool direct_init(struct step *step, const int *cancel, GError **error)
 {
     const struct node *n = step->node;
+    const struct cpu *cpu = step->program->cpu;
     struct direct *d = g_new0(struct direct, 1);
     step->class = &direct_class;
     step->state = d;
@@ -429,12 +442,16 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
         shape_conv(d, n);
     else
         shape_linear(d, n);
-    panels_describe(&d->panels, step->program->cpu, n->weight,
+    d->pairs = cpu->pairs && cpu->base.precision == DTYPE_BF16;
+    d->items = d->pairs ? (d->in + 1) / 2 : d->in;
+    d->product = d->pairs ? cpu->kernels->product_bf16 : cpu->kernels->product;
+    panels_describe(&d->panels, cpu, n->weight,
                     n->geglu      ? PANELS_HALVES
                     : n->upsample ? PANELS_PHASES
-                                  : PANELS_PLAIN);
+                                  : PANELS_PLAIN,
+                    d->pairs);
     d->out = (size_t)n->out->dims[n->out->rank - 1];
-    d->copy = !d->flat || n->norm.groups || step_store(step, n->in[0]) == DTYPE_BF16;
+    d->copy = !d->flat || n->norm.groups || !ready(d, step_store(step, n->in[0]));
     d->in_output = step_store(step, n->out) == DTYPE_F32 && d->panels.halves == 1 &&
                    d->out % d->panels.panel == 0;
     if (d->flat)
@@ -449,7 +466,7 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
     size_t thread_floats = d->thread_floats + d->panels.thread_floats;
     step_need_scratch(step, d->norm_bytes + d->strip_bytes + d->panels.range_bytes +
                                 (size_t)parallel_threads() * thread_floats * sizeof(float));
-    enum dtype dtype = cpu_weight_dtype(step->program->cpu, n->weight);
+    enum dtype dtype = cpu_weight_dtype(cpu, n->weight);
     d->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
     return d->weights && frame_vectors_init(&d->vectors, step, cancel, error);
 }

@@ -44,8 +44,29 @@ bool frame_begin(struct frame *f, const struct step *step, const struct frame_ve
     return norm_statistics(&f->norm, (float *)norm_scratch, cancel);
 }
 
+/* A pixel as pairs of BF16. */
+static void pixel_pairs(const struct frame *f, size_t element, size_t image, uint16_t *to)
+{
+    const struct node *node = f->step->node;
+    float row[512];
+    for (size_t c = 0; c < f->channels; c += G_N_ELEMENTS(row)) {
+        size_t n = MIN(G_N_ELEMENTS(row), f->channels - c), first = image * f->channels + c;
+        const float *x = row_read(f->cpu, f->type, f->in, element + c, n, row);
+        if (node->norm.groups)
+            f->cpu->kernels->affine(x, f->norm.factors + first, f->norm.offsets + first,
+                                    node->norm.silu, row, n);
+        f->cpu->kernels->to_bf16(node->norm.groups ? row : x, to + c, n);
+    }
+    if (f->channels % 2)
+        to[f->channels] = 0;
+}
+
 void frame_pixels(const struct frame *f, size_t element, size_t pixels, size_t image, float *to)
 {
+    for (size_t i = 0; f->pairs && i < pixels; i++)
+        pixel_pairs(f, element + i * f->channels, image, (uint16_t *)(void *)(to + i * f->items));
+    if (f->pairs)
+        return;
     size_t n = pixels * f->channels;
     const struct node *node = f->step->node;
     const float *x = row_read(f->cpu, f->type, f->in, element, n, to);
@@ -60,10 +81,10 @@ void frame_pixels(const struct frame *f, size_t element, size_t pixels, size_t i
 }
 
 /* Each of the first `pixels` pixels twice, from the last on, so that none is lost. */
-static void double_pixels(float *row, size_t pixels, size_t channels)
+static void double_pixels(float *row, size_t pixels, size_t items)
 {
     for (size_t i = 2 * pixels; i-- > 1;)
-        memcpy(row + i * channels, row + i / 2 * channels, channels * sizeof *row);
+        memcpy(row + i * items, row + i / 2 * items, items * sizeof *row);
 }
 
 struct filling {
@@ -76,7 +97,7 @@ static void fill_row(void *data, size_t index, int thread)
     const struct filling *filling = (const struct filling *)data;
     const struct frame *f = filling->f;
     (void)thread;
-    size_t image = index / filling->rows, r = index % filling->rows, c = f->channels;
+    size_t image = index / filling->rows, r = index % filling->rows, c = f->items;
     float *row = f->data + (image * f->rows + r) * f->columns * c;
     size_t y = f->first + r;
     if (y < f->top || y - f->top >= f->height * f->scale) {
@@ -87,8 +108,8 @@ static void fill_row(void *data, size_t index, int thread)
     size_t right = f->columns - f->left - pixels;
     y = (y - f->top) / f->scale;
     memset(row, 0, f->left * c * sizeof *row);
-    frame_pixels(f, ((f->image + image) * f->height + y) * f->width * c, pixels / f->scale,
-                 f->image + image, row + f->left * c);
+    frame_pixels(f, ((f->image + image) * f->height + y) * f->width * f->channels,
+                 pixels / f->scale, f->image + image, row + f->left * c);
     if (f->scale == 2)
         double_pixels(row + f->left * c, pixels / 2, c);
     memset(row + (f->left + pixels) * c, 0, right * c * sizeof *row);

@@ -21,11 +21,13 @@ struct frame {
     const void *in;
     const void *broadcast;          /* [batch][out], or NULL */
     size_t height, width, channels; /* of the input */
+    bool pairs;                     /* pixels are pairs of BF16, see kernels.h; else F32 */
+    size_t items;                   /* of a pixel */
     size_t scale;                   /* 2: a pixel of the input is four (nearest upsampling) */
     size_t top, left;               /* zeros before the input */
     size_t columns, rows;           /* pixels of one image in `data` */
     size_t image, first;            /* where `data` begins: image, row (those of `top` count) */
-    float *data;                    /* [image][rows][columns][channels] */
+    float *data;                    /* [image][rows][columns][items], whatever these are */
 };
 
 bool frame_vectors_init(struct frame_vectors *v, struct step *step, const int *cancel,
@@ -38,7 +40,7 @@ size_t frame_norm_bytes(const struct step *step);
  */
 bool frame_begin(struct frame *f, const struct step *step, const struct frame_vectors *vectors,
                  void *norm_scratch, const int *cancel);
-/* Pixels of the input from an element on, all of one image. */
+/* Pixels of the input from an element on, all of one image, as items. */
 void frame_pixels(const struct frame *f, size_t element, size_t pixels, size_t image, float *to);
 /* The first rows of so many images. False when cancelled. */
 bool frame_fill(const struct frame *f, size_t images, size_t rows, const int *cancel);

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#define PANEL (2 * VECTOR)
+
 static void from_bf16(const uint16_t *x, float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -13,15 +15,47 @@ static void from_bf16(const uint16_t *x, float *y, size_t n)
     }
 }
 
+static uint32_t bf16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1), quiet = bits | 0x400000;
+    return (bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded; /* in the upper half */
+}
+
 static void to_bf16(const float *x, uint16_t *y, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-        uint32_t quiet = (bits >> 16) | 0x40;
-        y[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+    size_t i = 0;
+#ifdef __AVX512BF16__
+    for (; i + VECTOR <= n; i += VECTOR)
+        _mm256_storeu_si256((__m256i *)(void *)(y + i),
+                            (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
+#endif
+    for (; i < n; i++)
+        y[i] = (uint16_t)(bf16_of(x[i]) >> 16);
+}
+
+/* A row of pairs from two rows of F32. */
+INLINE void pair_rows(const float *first, const float *second, uint32_t *to)
+{
+#ifdef __AVX512BF16__
+    for (size_t k = 0; k < PANEL; k += VECTOR) {
+        __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(first + k));
+        __m256i high = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(second + k));
+        __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
+        _mm512_storeu_si512(to + k, _mm512_or_si512(_mm512_cvtepu16_epi32(low), upper));
     }
+#else
+    for (size_t k = 0; k < PANEL; k++)
+        to[k] = bf16_of(first[k]) >> 16 | (bf16_of(second[k]) & 0xffff0000u);
+#endif
+}
+
+static void pair(const float *w, size_t depth, uint32_t *to)
+{
+    static const float zeros[PANEL];
+    for (size_t i = 0; i < depth; i += 2, w += 2 * PANEL, to += PANEL)
+        pair_rows(w, i + 1 < depth ? w + PANEL : zeros, to);
 }
 
 static void activate(enum op op, const float *x, float *y, size_t n)
@@ -142,9 +176,11 @@ static void affine(const float *x, const float *factor, const float *offset, boo
 
 const struct kernels KERNELS = {
     .name = KERNELS_NAME,
-    .panel = 2 * VECTOR,
+    .panel = PANEL,
     .product = KERNELS_PRODUCT,
+    .product_bf16 = KERNELS_PRODUCT_BF16,
     .pack = KERNELS_PACK,
+    .pair = pair,
     .winograd_weights = KERNELS_WINOGRAD_WEIGHTS,
     .winograd_input = KERNELS_WINOGRAD_INPUT,
     .winograd_output = KERNELS_WINOGRAD_OUTPUT,

@@ -9,12 +9,15 @@
 
 #include "compute/op.h"
 
+/*
+ * An item is what one lane multiplies: an F32, or a pair of BF16 that are neighbours in the sum
+ * (the second 0 where there is none).
+ */
+
 /* One block of queries of one head against all its keys (flash attention: no
  * score matrix). */
 struct attention_tile {
-    /* An item is an F32, or a pair of BF16 that are neighbours in the sum (the
-     * second 0 where there is none): `items` and key pairs are half of size and
-     * keys then. */
+    /* `items` and key pairs are half of size and keys where items are pairs. */
     const void *keys;     /* [key panel][items][ATTENTION_PANEL] */
     const void *values;   /* [key or pair of keys][padded size] */
     const void *queries;  /* [ATTENTION_ROWS][items]; unused rows are 0 */
@@ -38,24 +41,30 @@ enum {
     WINOGRAD_POINTS = 6,  /* inputs and products of one */
 };
 
-/* A run of the sum that a product is: consecutive elements of the left side,
+/* A run of the sum that a product is: consecutive items of the left side,
  * from offset a, against consecutive rows of a panel of weights, from row w. */
 struct product_piece {
     size_t a, w, depth;
 };
 
+typedef void product_kernel(size_t rows, const void *a, size_t lda,
+                            const struct product_piece *pieces, size_t count, const void *w,
+                            const float *start, size_t start_step, float *c, size_t ldc);
+
 struct kernels {
     const char *name;
     int panel; /* columns of a panel of weights */
-    /* c[rows][panel] += a * w over all pieces; lda, ldc: elements between rows. w
-     * is a panel [depth][panel]. */
-    void (*product)(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
-                    size_t count, const float *w, float *c, size_t ldc);
+    /* c[rows][panel] = start + a * w over all pieces; lda: items between rows, ldc and
+     * start_step: floats (start may be c, or one row for all: step 0). w is a panel
+     * [depth][panel] of items: F32 of the first, pairs of the second. */
+    product_kernel *product, *product_bf16;
     /* Some rows of weights in file order and format (F32, F16, BF16, either F8),
      * [rows][in][taps] `stride` elements apart, as a panel [taps][in][panel]; rows <= panel, those
      * beyond are 0. */
     void (*pack)(enum dtype dtype, const void *w, size_t stride, size_t rows, size_t in,
                  size_t taps, float *panel);
+    /* A panel [depth][panel] of F32 to one of pairs, [(depth + 1) / 2][panel]. */
+    void (*pair)(const float *w, size_t depth, uint32_t *to);
     /* The transforms of winograd.c; product i of each is i * stride floats from the first. A panel
      * [9][in][panel] to [36][in][panel]. */
     void (*winograd_weights)(const float *panel, size_t in, float *to, size_t stride);
@@ -84,7 +93,7 @@ struct kernels {
     /* Scratch: ATTENTION_SCRATCH floats. */
     void (*attention)(const struct attention_tile *tile, float *scratch);
     void (*attention_bf16)(const struct attention_tile *tile, float *scratch);
-    bool fast_bf16; /* attention_bf16 is faster than attention */
+    bool fast_bf16; /* product_bf16 and attention_bf16 are faster than those of F32 */
 };
 
 extern const struct kernels kernels_plain, kernels_avx2, kernels_avx512, kernels_avx512bf16;

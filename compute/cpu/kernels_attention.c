@@ -2,37 +2,18 @@
  * Flash attention over one tile of queries (Dao et al. 2022): scores of
  * ATTENTION_ROWS queries against ATTENTION_KEYS keys at a time, a running
  * maximum and sum per row, and the output rescaled when the maximum grows.
- * Compiled once per instruction set, and once more with ATTENTION_PAIRS for
+ * Compiled once per instruction set, and once more with KERNELS_PAIRS for
  * BF16: there an item is two neighbours of the sum in one lane, the products
  * are BF16 and the sums F32; see kernels.h.
  */
-#include "compute/cpu/kernels_private.h"
-#include "compute/cpu/vector.h"
+#include "compute/cpu/kernels_items.h"
 
 #include <math.h>
 
-#ifdef ATTENTION_PAIRS
+#ifdef KERNELS_PAIRS
 #define NAME KERNELS_ATTENTION_BF16
-#define ITEMS(n) (((n) + 1) / 2)
-typedef uint32_t item;
-typedef vec_u32 vec_item;
-typedef uint32_t vec_item_unaligned __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
-
-INLINE vec multiply_add(vec sum, item x, vec_item y)
-{
-    return vec_dot_bf16(sum, x + (vec_u32){0}, y);
-}
 #else
 #define NAME KERNELS_ATTENTION
-#define ITEMS(n) (n)
-typedef float item;
-typedef vec vec_item;
-typedef vec_unaligned vec_item_unaligned;
-
-INLINE vec multiply_add(vec sum, item x, vec_item y)
-{
-    return sum + vec_splat(x) * y;
-}
 #endif
 
 /*
@@ -52,7 +33,7 @@ INLINE vec multiply_add(vec sum, item x, vec_item y)
             for (size_t k = 0; k < depth; k++) {                                                   \
                 vec_item w[N];                                                                     \
                 for (int i = 0; i < N; i++)                                                        \
-                    w[i] = *(const vec_item_unaligned *)(b + k * ldb + (size_t)i * VECTOR);        \
+                    w[i] = items_load(b + k * ldb + (size_t)i * VECTOR);                           \
                 for (int r = 0; r < R; r++) {                                                      \
                     item x = a[(size_t)r * lda + k];                                               \
                     for (int i = 0; i < N; i++)                                                    \
@@ -122,7 +103,7 @@ static void scores(const struct attention_tile *tile, int64_t first, float *s)
     }
 }
 
-#ifdef ATTENTION_PAIRS
+#ifdef KERNELS_PAIRS
 typedef uint16_t weight_item;
 
 INLINE void store_weights(uint16_t *to, vec e)

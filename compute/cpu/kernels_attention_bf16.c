@@ -1,3 +1,3 @@
 /* The same attention on pairs of BF16. */
-#define ATTENTION_PAIRS
+#define KERNELS_PAIRS
 #include "compute/cpu/kernels_attention.c"

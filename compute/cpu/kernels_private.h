@@ -13,6 +13,7 @@
 #define KERNELS_ATTENTION KERNELS_NAME_OF(attention, KERNELS_ISA)
 #define KERNELS_ATTENTION_BF16 KERNELS_NAME_OF(attention_bf16, KERNELS_ISA)
 #define KERNELS_PRODUCT KERNELS_NAME_OF(product, KERNELS_ISA)
+#define KERNELS_PRODUCT_BF16 KERNELS_NAME_OF(product_bf16, KERNELS_ISA)
 #define KERNELS_PACK KERNELS_NAME_OF(pack, KERNELS_ISA)
 #define KERNELS_WINOGRAD_WEIGHTS KERNELS_NAME_OF(winograd_weights, KERNELS_ISA)
 #define KERNELS_WINOGRAD_INPUT KERNELS_NAME_OF(winograd_input, KERNELS_ISA)
@@ -21,8 +22,7 @@
 
 void KERNELS_ATTENTION(const struct attention_tile *tile, float *scratch);
 void KERNELS_ATTENTION_BF16(const struct attention_tile *tile, float *scratch);
-void KERNELS_PRODUCT(size_t rows, const float *a, size_t lda, const struct product_piece *pieces,
-                     size_t count, const float *w, float *c, size_t ldc);
+product_kernel KERNELS_PRODUCT, KERNELS_PRODUCT_BF16;
 void KERNELS_PACK(enum dtype dtype, const void *w, size_t stride, size_t rows, size_t in,
                   size_t taps, float *panel);
 void KERNELS_WINOGRAD_WEIGHTS(const float *panel, size_t in, float *to, size_t stride);

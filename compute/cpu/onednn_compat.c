@@ -110,12 +110,20 @@ const char *dnn_version(void)
     return text;
 }
 
+/* The values of dnnl_cpu_isa_t are bit sets that grow with the instruction set. */
+static bool has_isa(dnnl_cpu_isa_t isa)
+{
+    return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
+}
+
 bool dnn_has_bf16(void)
 {
-    /* The values of dnnl_cpu_isa_t are bit sets that grow with the instruction set. */
-    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
-    return (isa & (unsigned)dnnl_cpu_isa_avx512_core_bf16) ==
-           (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    return has_isa(dnnl_cpu_isa_avx512_core_bf16);
+}
+
+bool dnn_has_amx(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
 static bool append_activation(dnnl_post_ops_t ops, enum dnn_activation activation)

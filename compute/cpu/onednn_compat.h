@@ -20,6 +20,8 @@ void dnn_destroy(struct dnn *dnn); /* takes NULL */
 const char *dnn_version(void);
 /* Whether products of bf16 are faster than f32 here (AVX512_BF16, AMX). */
 bool dnn_has_bf16(void);
+/* Multiplies it in matrix registers. */
+bool dnn_has_amx(void);
 
 /* dst = activation(src * weights + bias [+ dst]); channels last; one group. */
 struct dnn_conv {

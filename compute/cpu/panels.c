@@ -7,11 +7,13 @@
 /* Bytes of a range, that all blocks of a product pass over before the next: a part of the
  * last-level cache. */
 #define RANGE_BYTES ((size_t)4 << 20)
+/* Channels that are F32 on their way to pairs of BF16; even. */
+#define PAIRS_DEPTH ((size_t)64)
 
 void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
-                     enum panels_form form)
+                     enum panels_form form, bool pairs)
 {
-    *s = (struct panels){.kernels = cpu->kernels, .form = form};
+    *s = (struct panels){.kernels = cpu->kernels, .form = form, .pairs = pairs};
     s->panel = (size_t)cpu->kernels->panel;
     s->in = (size_t)w->dims[1];
     s->taps = w->rank == 4 ? (size_t)(w->dims[2] * w->dims[3]) : 1;
@@ -19,7 +21,8 @@ void panels_describe(struct panels *s, const struct cpu *cpu, const struct weigh
     s->phases = form == PANELS_PHASES ? 4 : 1;
     s->rows = (size_t)w->dims[0] / s->halves;
     s->count = (s->rows + s->panel - 1) / s->panel;
-    s->depth = (form == PANELS_PHASES ? 4 : s->taps) * s->in;
+    s->items = pairs ? (s->in + 1) / 2 : s->in;
+    s->depth = (form == PANELS_PHASES ? 4 : s->taps) * s->items;
     size_t one = s->phases * s->halves * s->depth * s->panel * sizeof(float);
     size_t most = CLAMP(RANGE_BYTES / one, 1, s->count);
     /* Whole blocks of columns where that is possible, and ranges of the same size. */
@@ -27,14 +30,18 @@ void panels_describe(struct panels *s, const struct cpu *cpu, const struct weigh
     size_t unit = most >= 4 ? 4 : 1;
     s->range = MIN(((s->count + ranges - 1) / ranges + unit - 1) / unit * unit, s->count);
     s->range_bytes = s->range * one;
-    s->thread_floats = form == PANELS_PHASES ? s->taps * s->in * s->panel : 0;
+    size_t taps = s->taps + (form == PANELS_PHASES && pairs ? 4 : 0);
+    if (form == PANELS_PHASES || pairs)
+        s->thread_floats = taps * (pairs ? MIN(PAIRS_DEPTH, s->in) : s->in) * s->panel;
 }
 
 /* The 2x2 kernel that a 3x3 kernel is at one parity of the output: taps that see the same pixel add
  * up. `panel` is [9][in][panel], `phase` [4][in][panel]. */
-static void sum_phase(const struct panels *s, int py, int px, const float *panel, float *phase)
+static void sum_phase(const struct panels *s, size_t index, size_t in, const float *panel,
+                      float *phase)
 {
-    size_t tap = s->in * s->panel;
+    int py = (int)index / 2, px = (int)index % 2;
+    size_t tap = in * s->panel;
     memset(phase, 0, 4 * tap * sizeof *phase);
     for (int ky = 0; ky < 3; ky++)
         for (int kx = 0; kx < 3; kx++) {
@@ -51,6 +58,25 @@ struct filling {
     float *to, *threads;
 };
 
+/* A panel of all phases as pairs, `phase_step` items apart, some channels at a time. */
+static void fill_pairs(const struct panels *s, enum dtype dtype, const char *from, size_t rows,
+                       uint32_t *to, size_t phase_step, float *whole)
+{
+    for (size_t c = 0; c < s->in; c += PAIRS_DEPTH) {
+        size_t in = MIN(PAIRS_DEPTH, s->in - c), taps = s->depth / s->items;
+        s->kernels->pack(dtype, from + c * s->taps * dtype_size(dtype), s->in * s->taps, rows, in,
+                         s->taps, whole);
+        for (size_t phase = 0; phase < s->phases; phase++) {
+            float *panel = whole;
+            if (s->form == PANELS_PHASES)
+                sum_phase(s, phase, in, whole, panel = whole + s->taps * in * s->panel);
+            for (size_t tap = 0; tap < taps; tap++)
+                s->kernels->pair(panel + tap * in * s->panel, in,
+                                 to + phase * phase_step + (tap * s->items + c / 2) * s->panel);
+        }
+    }
+}
+
 static void fill_one(void *data, size_t index, int thread)
 {
     const struct filling *f = (const struct filling *)data;
@@ -60,15 +86,20 @@ static void fill_one(void *data, size_t index, int thread)
     size_t rows = MIN(s->panel, s->rows - panel * s->panel), size = s->depth * s->panel;
     const char *from =
         (const char *)f->weights->data + row * s->in * s->taps * dtype_size(f->weights->dtype);
+    float *whole = f->threads + (size_t)thread * s->thread_floats;
+    if (s->pairs) {
+        uint32_t *to = (uint32_t *)(void *)(f->to + index * size);
+        fill_pairs(s, f->weights->dtype, from, rows, to, f->count * size, whole);
+        return;
+    }
     if (s->form != PANELS_PHASES) {
         s->kernels->pack(f->weights->dtype, from, s->in * s->taps, rows, s->in, s->taps,
                          f->to + index * size);
         return;
     }
-    float *whole = f->threads + (size_t)thread * s->thread_floats;
     s->kernels->pack(f->weights->dtype, from, s->in * s->taps, rows, s->in, s->taps, whole);
     for (size_t i = 0; i < s->phases; i++)
-        sum_phase(s, (int)i / 2, (int)i % 2, whole, f->to + (i * f->count + index) * size);
+        sum_phase(s, i, s->in, whole, f->to + (i * f->count + index) * size);
 }
 
 bool panels_fill(const struct panels *s, const struct packed *weights, size_t first, size_t count,

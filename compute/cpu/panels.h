@@ -8,7 +8,7 @@
 #include "compute/cpu/private.h"
 
 enum panels_form {
-    PANELS_PLAIN, /* [panel][ky][kx][in][kernels.panel], rows beyond the last are 0 */
+    PANELS_PLAIN, /* [panel][ky][kx][items][kernels.panel], rows beyond the last are 0 */
     /* The same for the first and the second half of the rows (geglu). */
     PANELS_HALVES,
     /* A 3x3 kernel behind a nearest 2x upsampling as four 2x2 kernels on the small image, one for
@@ -23,14 +23,16 @@ struct panels {
     size_t panel;          /* columns of one */
     size_t rows, in, taps; /* of the weight; rows of one half */
     size_t count;          /* panels of one half */
+    bool pairs;            /* of BF16, see kernels.h; else F32 */
+    size_t items;          /* of one tap: `in`, or half of it */
     size_t depth;          /* rows of a panel: of one phase */
     size_t range;          /* panels of each half that are converted at once, at most */
-    size_t range_bytes;    /* of them all, in F32 */
+    size_t range_bytes;    /* of them all, converted */
     size_t thread_floats;  /* scratch of each thread */
 };
 
 void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
-                     enum panels_form form);
+                     enum panels_form form, bool pairs);
 /*
  * Panels [first, first + count) of each half to [phase][half][count][depth][panel]. `threads` has
  * room for all threads. False when cancelled.

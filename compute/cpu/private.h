@@ -20,9 +20,10 @@ struct cpu {
     const struct kernels *kernels;
     int threads;
     bool native_bf16; /* oneDNN multiplies BF16; otherwise products convert to F32 and back */
-    bool direct;      /* products by own loops (direct.c) instead of oneDNN (product.c) */
+    bool direct;      /* products by own loops (direct.c) instead of oneDNN (product.c):
+                         choose_products() */
     bool winograd;    /* and 3x3 convolutions by winograd.c */
-    bool pairs;       /* attention multiplies BF16 */
+    bool pairs;       /* attention and own products multiply pairs of BF16 */
     struct backend_class class; /* what fuses depends on direct */
     GHashTable *packed;         /* set of struct packed, by weight, revision and layout */
     struct memory_pool pool;    /* theirs */

@@ -110,8 +110,8 @@ static void add_products(const struct pass *p, size_t block, size_t column, floa
     size_t tiles = block_tiles(p, block), stride = tiles * w->panel + PAD;
     enum dtype dtype = w->weights->dtype;
     const char *rows = (const char *)w->weights->data + column * w->in * 9 * dtype_size(dtype);
+    static const float zeros[PANEL_MOST];
     float *plain = scratch, *transformed = scratch + 9 * DEPTH * w->panel;
-    memset(sums, 0, PRODUCTS * stride * sizeof *sums);
     for (size_t c = 0; c < w->in; c += DEPTH) {
         size_t depth = MIN(DEPTH, w->in - c), u_stride = depth * w->panel + PAD;
         k->pack(dtype, rows + c * 9 * dtype_size(dtype), w->in * 9, MIN(w->panel, w->out - column),
@@ -121,7 +121,8 @@ static void add_products(const struct pass *p, size_t block, size_t column, floa
         const struct product_piece piece = {.depth = depth};
         for (size_t i = 0; i < PRODUCTS; i++)
             k->product(tiles, v + i * v_stride(tiles, depth), depth, &piece, 1,
-                       transformed + i * u_stride, sums + i * stride, w->panel);
+                       transformed + i * u_stride, c ? sums + i * stride : zeros, c ? w->panel : 0,
+                       sums + i * stride, w->panel);
     }
 }
 
@@ -229,7 +230,7 @@ static bool winograd_run(struct step *step, const int *cancel, GError **error)
     p.residual = n->residual ? (const char *)step_data(step, n->residual) : NULL;
     p.frame.height = w->height / w->scale;
     p.frame.width = w->width / w->scale;
-    p.frame.channels = w->in;
+    p.frame.channels = p.frame.items = w->in;
     p.frame.scale = w->scale;
     p.frame.top = p.frame.left = 1;
     p.frame.columns = w->across * TILE + 2;
