@@ -39,6 +39,14 @@ static void about(GSimpleAction *action, GVariant *parameter, gpointer user)
                           "copyright", "© 2026 The Figment authors", NULL);
 }
 
+/* Out of a notification. */
+static void show(GSimpleAction *action, GVariant *parameter, gpointer user)
+{
+    (void)action;
+    (void)parameter;
+    g_application_activate(G_APPLICATION(user));
+}
+
 static void quit(GSimpleAction *action, GVariant *parameter, gpointer user)
 {
     (void)action;
@@ -61,6 +69,7 @@ static gboolean asked_to_end(gpointer user)
 static const GActionEntry actions[] = {
     {.name = "about", .activate = about},
     {.name = "quit", .activate = quit},
+    {.name = "show", .activate = show},
 };
 
 static void fig_application_startup(GApplication *application)

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine/engine.h"
-#include "engine/places.h"
 #include "engine/suggest.h"
 
 #define ENDING ".safetensors"
@@ -30,6 +29,31 @@ GPtrArray *parts_vaes(char **folders)
         if (!g_ptr_array_find_with_equal_func(files, beside->pdata[i], g_str_equal, NULL))
             g_ptr_array_add(files, g_strdup(beside->pdata[i]));
     return files;
+}
+
+static int by_folded_name(const void *a, const void *b)
+{
+    g_autofree char *x = g_utf8_casefold(*(char *const *)a, -1);
+    g_autofree char *y = g_utf8_casefold(*(char *const *)b, -1);
+
+    return g_utf8_collate(x, y);
+}
+
+GPtrArray *parts_add_ons(char **folders, enum place_kind kind)
+{
+    g_autoptr(GPtrArray) places = places_find(folders, kind);
+    g_autoptr(GPtrArray) files = places_files(places, ENDING);
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; i < files->len; i++) {
+        g_autofree char *name = stem(files->pdata[i]);
+
+        if (g_utf8_validate(name, -1, NULL) && !strpbrk(name, ":<>") &&
+            !g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+            g_ptr_array_add(names, g_steal_pointer(&name));
+    }
+    g_ptr_array_sort(names, by_folded_name);
+    return names;
 }
 
 static char *by_name(char **folders, const char *name, GError **error)

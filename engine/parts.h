@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/library.h"
+#include "engine/places.h"
 
 /*
  * The autoencoder to use with a model: that of the name or path, or without a name ("Automatic")
@@ -16,6 +17,11 @@ char *parts_find_vae(char **folders, const struct model_info *model, const char 
                      GError **error);
 /* All there are (char *, paths), for a window to offer. */
 GPtrArray *parts_vaes(char **folders);
+
+/* Names that a prompt can call LoRAs (PLACE_LORAS) or textual inversions (PLACE_EMBEDDINGS) by:
+ * file names without their ending, each once, in order (char *). A name that the grammar could not
+ * hold is left out. */
+GPtrArray *parts_add_ons(char **folders, enum place_kind kind);
 
 /* TAESD's decoder for SD 1.x and 2.x or for SDXL, or NULL: taesd_decoder.safetensors,
  * taesdxl_decoder.safetensors (or without _decoder). */

@@ -1,4 +1,5 @@
-/* The bridge's look ahead: what a request will take, which styles and autoencoders there are. */
+/* The bridge's look ahead: what a request will take, which styles, autoencoders and add-ons there
+ * are. */
 #include "ui/bridge-private.h"
 
 #include "engine/estimate.h"
@@ -76,4 +77,22 @@ GStrv fig_bridge_vaes(FigBridge *self)
     for (guint i = 0; i < paths->len; i++)
         copy[i] = g_strdup(paths->pdata[i]);
     return copy;
+}
+
+static GStrv add_ons_of(FigBridge *self, enum place_kind kind)
+{
+    g_auto(GStrv) folders = fig_bridge_model_folders(self);
+    g_autoptr(GPtrArray) names = parts_add_ons(folders, kind);
+    g_ptr_array_add(names, NULL);
+    return g_strdupv((char **)names->pdata);
+}
+
+GStrv fig_bridge_loras(FigBridge *self)
+{
+    return add_ons_of(self, PLACE_LORAS);
+}
+
+GStrv fig_bridge_embeddings(FigBridge *self)
+{
+    return add_ons_of(self, PLACE_EMBEDDINGS);
 }

@@ -48,7 +48,7 @@ void bridge_notify_progress(FigBridge *self);
 
 /* Borrowed; NULL when there is none. position may be NULL. */
 FigJob *bridge_job_of_key(FigBridge *self, guint key, guint *position);
-guint bridge_waiting(FigBridge *self); /* jobs that do not run */
+guint bridge_waiting(FigBridge *self); /* jobs that will run */
 void bridge_add_job(FigBridge *self, struct journal_job *entry);
 /* Starts the first that waits, unless one runs or the queue is paused. */
 void bridge_start_next(FigBridge *self);

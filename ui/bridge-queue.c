@@ -15,10 +15,25 @@ FigJob *bridge_job_of_key(FigBridge *self, guint key, guint *position)
     return NULL;
 }
 
+static guint count_jobs(FigBridge *self, FigJobState a, FigJobState b)
+{
+    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue)), count = 0;
+    for (guint i = 0; i < n; i++) {
+        g_autoptr(FigJob) job = g_list_model_get_item(G_LIST_MODEL(self->queue), i);
+        FigJobState state = fig_job_state(job);
+        count += state == a || state == b;
+    }
+    return count;
+}
+
 guint bridge_waiting(FigBridge *self)
 {
-    guint n = g_list_model_get_n_items(G_LIST_MODEL(self->queue));
-    return n - (self->running ? 1 : 0);
+    return count_jobs(self, FIG_JOB_WAITING, FIG_JOB_WAITING);
+}
+
+guint fig_bridge_failed(FigBridge *self)
+{
+    return count_jobs(self, FIG_JOB_FAILED, FIG_JOB_SET_ASIDE);
 }
 
 struct request bridge_borrow_request(FigRequest *from)

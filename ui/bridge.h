@@ -65,6 +65,7 @@ void fig_bridge_stop(FigBridge *self);
 void fig_bridge_set_paused(FigBridge *self, gboolean paused);
 
 GListModel *fig_bridge_queue(FigBridge *self); /* of FigJob, borrowed */
+guint fig_bridge_failed(FigBridge *self);      /* jobs that failed or were set aside */
 void fig_bridge_remove(FigBridge *self, FigJob *job);
 /* One place up (-1) or down (+1); to the front or back with larger numbers. The running job stays
  * first. */
@@ -131,6 +132,10 @@ gboolean fig_bridge_estimate_finish(FigBridge *self, GAsyncResult *result,
                                     struct fig_estimate *estimate, GError **error);
 GStrv fig_bridge_styles(FigBridge *self); /* names; g_strfreev() */
 GStrv fig_bridge_vaes(FigBridge *self);   /* paths of separate autoencoders; g_strfreev() */
+/* What a prompt can name: names of LoRAs, or of textual inversions, in order; g_strfreev(). Reads
+ * folders, not files. */
+GStrv fig_bridge_loras(FigBridge *self);
+GStrv fig_bridge_embeddings(FigBridge *self);
 
 /* ---- settings from pictures (bridge-models.c) ---- */
 

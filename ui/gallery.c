@@ -270,6 +270,20 @@ static gboolean delete_pressed(GtkWidget *widget, GVariant *arguments, gpointer 
     return TRUE;
 }
 
+/* First nothing is selected any more, then the picture is back. */
+static gboolean escape_pressed(GtkWidget *widget, GVariant *arguments, gpointer user)
+{
+    (void)arguments;
+    (void)user;
+    GtkSelectionModel *selection = GTK_SELECTION_MODEL(FIG_GALLERY(widget)->selection);
+    g_autoptr(GtkBitset) chosen = gtk_selection_model_get_selection(selection);
+    if (!gtk_bitset_is_empty(chosen))
+        gtk_selection_model_unselect_all(selection);
+    else
+        gtk_widget_activate_action(widget, "win.history", NULL);
+    return TRUE;
+}
+
 static gboolean star_pressed(GtkWidget *widget, GVariant *arguments, gpointer user)
 {
     (void)arguments;
@@ -352,6 +366,7 @@ static void fig_gallery_class_init(FigGalleryClass *class)
     gtk_widget_class_add_binding(widget_class, GDK_KEY_Delete, GDK_CONTROL_MASK, delete_pressed,
                                  NULL);
     gtk_widget_class_add_binding(widget_class, GDK_KEY_b, GDK_CONTROL_MASK, star_pressed, NULL);
+    gtk_widget_class_add_binding(widget_class, GDK_KEY_Escape, 0, escape_pressed, NULL);
     GType type = G_TYPE_FROM_CLASS(class);
     const struct {
         const char *name;

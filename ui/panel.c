@@ -1,6 +1,7 @@
 #include "ui/panel.h"
 
 #include "scheduler/scheduler.h"
+#include "ui/add-ons.h"
 #include "ui/prompt.h"
 
 #include <adwaita.h>
@@ -13,7 +14,7 @@ struct _FigPanel {
     /* Template Widgets */
     FigPrompt *prompt, *negative;
     GtkLabel *tokens, *hint, *estimate;
-    GtkMenuButton *recent, *size;
+    GtkMenuButton *recent, *add_ons, *size;
     AdwComboRow *model, *sampler, *schedule, *style, *vae, *emphasis;
     GtkScale *steps_scale, *guidance_scale;
     GtkSpinButton *steps, *guidance, *pictures, *clip_skip, *width, *height;
@@ -32,6 +33,8 @@ struct _FigPanel {
     GPtrArray *models; /* struct fig_model */
     GStrv styles, vaes;
     GCancellable *estimating; /* the last request for an estimate */
+
+    FigPrompt *writing; /* borrowed: the prompt that had the keys last */
 
     guint unfolding;     /* source: until then "More" grows */
     guint estimate_soon; /* source: the settings come to rest first */
@@ -462,6 +465,39 @@ static void fill_recent(GtkMenuButton *button, gpointer user)
     gtk_menu_button_set_popover(button, popover);
 }
 
+static void add_on_chosen(FigPanel *self, const char *words)
+{
+    gtk_menu_button_popdown(self->add_ons);
+    fig_prompt_insert(self->writing, words);
+    fig_prompt_focus(self->writing);
+}
+
+static void fill_add_ons(GtkMenuButton *button, gpointer user)
+{
+    FigPanel *self = user;
+    GtkWidget *popover = fig_add_ons_new(self->bridge);
+    g_signal_connect_swapped(popover, "chosen", G_CALLBACK(add_on_chosen), self);
+    gtk_menu_button_set_popover(button, popover);
+}
+
+static void written(FigPanel *self, GtkEventController *focus)
+{
+    self->writing = FIG_PROMPT(gtk_event_controller_get_widget(focus));
+}
+
+/* Names go where somebody wrote last: LoRAs mostly into the prompt, embeddings often into the
+ * other. */
+static void follow_writing(FigPanel *self)
+{
+    FigPrompt *const both[] = {self->prompt, self->negative};
+    self->writing = self->prompt;
+    for (guint i = 0; i < G_N_ELEMENTS(both); i++) {
+        GtkEventController *focus = gtk_event_controller_focus_new();
+        g_signal_connect_swapped(focus, "enter", G_CALLBACK(written), self);
+        gtk_widget_add_controller(GTK_WIDGET(both[i]), focus);
+    }
+}
+
 /* What unfolds at the lower end would unfold out of sight: the panel follows while it grows. */
 static void height_changed(FigPanel *self, GParamSpec *spec, GtkAdjustment *adjustment)
 {
@@ -561,6 +597,8 @@ void fig_panel_set_up(FigPanel *self, FigRequest *request, FigBridge *bridge)
     g_signal_connect_swapped(self->swap, "clicked", G_CALLBACK(swap_clicked), self);
     g_signal_connect_swapped(self->seed, "changed", G_CALLBACK(seed_typed), self);
     gtk_menu_button_set_create_popup_func(self->recent, fill_recent, self, NULL);
+    gtk_menu_button_set_create_popup_func(self->add_ons, fill_add_ons, self, NULL);
+    follow_writing(self);
 
     const struct {
         const char *signal;
@@ -642,6 +680,7 @@ static void fig_panel_class_init(FigPanelClass *class)
     CHILD(tokens);
     CHILD(hint);
     CHILD(recent);
+    CHILD(add_ons);
     CHILD(size);
     CHILD(model);
     CHILD(sampler);

@@ -152,6 +152,21 @@ void fig_prompt_focus(FigPrompt *self)
     gtk_widget_grab_focus(self->view);
 }
 
+void fig_prompt_insert(FigPrompt *self, const char *words)
+{
+    GtkTextIter at;
+    gtk_text_buffer_get_iter_at_mark(self->buffer, &at, gtk_text_buffer_get_insert(self->buffer));
+    GtkTextIter before = at;
+    gboolean apart =
+        !gtk_text_iter_backward_char(&before) || g_unichar_isspace(gtk_text_iter_get_char(&before));
+    gboolean last = gtk_text_iter_is_end(&at) || g_unichar_isspace(gtk_text_iter_get_char(&at)) ||
+                    g_unichar_ispunct(gtk_text_iter_get_char(&at));
+    g_autofree char *text = g_strconcat(apart ? "" : " ", words, last ? "" : " ", NULL);
+    gtk_text_buffer_begin_user_action(self->buffer);
+    gtk_text_buffer_insert(self->buffer, &at, text, -1);
+    gtk_text_buffer_end_user_action(self->buffer);
+}
+
 static void fig_prompt_get_property(GObject *object, guint id, GValue *value, GParamSpec *spec)
 {
     FigPrompt *self = FIG_PROMPT(object);

@@ -19,3 +19,5 @@ G_DECLARE_FINAL_TYPE(FigPrompt, fig_prompt, FIG, PROMPT, GtkWidget)
  */
 char *fig_prompt_change_weight(const char *text, int *start, int *end, double delta);
 void fig_prompt_focus(FigPrompt *self);
+/* Puts words in at the cursor, with a space where they would touch others: one undo. */
+void fig_prompt_insert(FigPrompt *self, const char *words);

@@ -86,6 +86,7 @@ static void show_history(GtkWidget *widget, const char *name, GVariant *paramete
     if (fig_window_in_gallery(self)) {
         gboolean any = busy(self) || g_list_model_get_n_items(G_LIST_MODEL(self->recent));
         gtk_stack_set_visible_child_name(self->pages, any ? "viewer" : "welcome");
+        gtk_widget_grab_focus(GTK_WIDGET(self->canvas));
         return;
     }
     gtk_stack_set_visible_child_name(self->pages, "gallery");
@@ -160,6 +161,10 @@ static void save_as(GtkWidget *widget, const char *name, GVariant *parameter)
     g_autofree char *base = path ? g_path_get_basename(path) : g_strdup(_("picture.png"));
     self->chooser = gtk_file_chooser_native_new(_("Save Picture"), GTK_WINDOW(self),
                                                 GTK_FILE_CHOOSER_ACTION_SAVE, NULL, NULL);
+    const char *last = fig_record_text(self->settings, "export-folder"),
+               *usual = g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
+    g_autoptr(GFile) folder = g_file_new_for_path(*last ? last : usual ? usual : g_get_home_dir());
+    gtk_file_chooser_set_current_folder(GTK_FILE_CHOOSER(self->chooser), folder, NULL);
     gtk_file_chooser_set_current_name(GTK_FILE_CHOOSER(self->chooser), base);
     g_signal_connect_swapped(self->chooser, "response", G_CALLBACK(saved_as), self);
     gtk_native_dialog_show(GTK_NATIVE_DIALOG(self->chooser));

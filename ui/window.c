@@ -107,6 +107,22 @@ static void show_title(FigWindow *self)
     gtk_widget_set_opacity(GTK_WIDGET(self->progress), busy ? 1 : 0);
 }
 
+/* They wait for nothing but somebody who looks at them. */
+static void show_failed(FigWindow *self)
+{
+    GtkWidget *button = GTK_WIDGET(self->queue_button);
+    guint failed = fig_bridge_failed(self->bridge);
+    g_autofree char *text =
+        g_strdup_printf(g_dngettext(NULL, "%u job has failed and can be tried again (Ctrl+J)",
+                                    "%u jobs have failed and can be tried again (Ctrl+J)", failed),
+                        failed);
+    gtk_widget_set_tooltip_text(button, failed ? text : _("What runs and what waits (Ctrl+J)"));
+    if (failed)
+        gtk_widget_add_css_class(button, "warning");
+    else
+        gtk_widget_remove_css_class(button, "warning");
+}
+
 static void show_queue_length(FigWindow *self)
 {
     guint waiting;
@@ -114,6 +130,7 @@ static void show_queue_length(FigWindow *self)
     g_autofree char *label =
         waiting ? g_strdup_printf(_("Queue %u"), waiting) : g_strdup(_("Queue"));
     gtk_menu_button_set_label(self->queue_button, label);
+    show_failed(self);
     gboolean paused;
     g_object_get(self->bridge, "paused", &paused, NULL);
     if (self->was_paused && !paused)
@@ -371,6 +388,7 @@ static void run_finished(FigWindow *self, int pictures, double seconds)
         pictures);
     g_autoptr(GNotification) notification = g_notification_new(_("Figment has finished"));
     g_notification_set_body(notification, body);
+    g_notification_set_default_action(notification, "app.show"); /* some desktops need to be told */
     g_application_send_notification(g_application_get_default(), "finished", notification);
 }
 
