@@ -36,8 +36,9 @@ def works(s, prompt):
 
 def clear_queue(s):
     """What failed waits there to be tried again."""
+    check(s.waiting() == 0, "what failed counts as waiting")
     s.open_queue("push button", "Remove.*").act()
-    wait(lambda: s.waiting() == 0, "an empty queue")
+    wait(lambda: not s.window.all("push button", "Try again"), "an empty queue")
     s.keys.press("Escape")
 
 
@@ -209,7 +210,7 @@ class Notifications:
 
 
 def step_notification(s):
-    """A run of more than ten seconds that ends while another window is in front."""
+    """A run of more than ten seconds that ends while another window is in front; a press on what is told brings ours back."""
     desktop = Notifications()
     try:
         restart(s)
@@ -229,9 +230,13 @@ def step_notification(s):
         check(told["desktop"] == "io.github.figment_app.Figment", f"told by {told['desktop']}")
         made = len(s.files()) - before
         check(told["body"].split()[0] == str(made), f"{told['body']} of {made}")
+        check("default" in told["actions"], f"it cannot be pressed: {told['actions']}")
+        def in_front():  # the keys are a window manager's to give
+            return s.keys.windows((0, 0))[-1] == s.keys.windows()[-1]
+        check(not in_front(), "nothing is in front of the window")
         desktop.press(told["number"])
+        wait(in_front, "the window in front")
         s.keys.focus_top()
-        wait(lambda: s.window.state("ACTIVE"), "the window in front")
     finally:
         desktop.close()
 

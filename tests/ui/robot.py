@@ -278,8 +278,8 @@ class Keyboard:
                                                    ctypes.c_ulong]
         self.display = self.x11.XOpenDisplay(None)
 
-    def windows(self):
-        """Top-level windows that are to be seen, the topmost last."""
+    def windows(self, least=(100, 60)):
+        """Top-level windows that are to be seen, the topmost last; smaller ones than that are none."""
         c = self.c
         root, parent, children, n = c.c_ulong(), c.c_ulong(), c.POINTER(c.c_ulong)(), c.c_uint()
         self.x11.XQueryTree(c.c_void_p(self.display), c.c_ulong(self.x11.XDefaultRootWindow(self.display)),
@@ -290,7 +290,7 @@ class Keyboard:
             self.x11.XGetWindowAttributes(c.c_void_p(self.display), c.c_ulong(children[i]), a)
             x, y, w, h = struct.unpack_from("4i", a, 0)
             state, = struct.unpack_from("i", a, 92)  # map_state
-            if state == 2 and w > 100 and h > 60:
+            if state == 2 and w > least[0] and h > least[1]:
                 found.append((children[i], (x, y, w, h)))
         return found
 
@@ -337,15 +337,22 @@ class Keyboard:
             self.xtst.XTestFakeKeyEvent(self.display, code, 0, 0)
         self.x11.XSync(self.display, 0)
 
-    def drag(self, from_x, from_y, to_x, to_y):
-        """With the left button, in small steps as a hand does it."""
-        self.xtst.XTestFakeMotionEvent(self.display, -1, int(from_x), int(from_y), 0)
-        self.xtst.XTestFakeButtonEvent(self.display, 1, 1, 0)
+    def drag(self, from_x, from_y, to_x, to_y, on_the_way=lambda: True):
+        """With the left button, in small steps as a hand does it; it lets go when on_the_way() is content, moving on until then."""
+        self.move(from_x, from_y)
+        self.hold(True)
         for i in range(1, 11):
-            self.xtst.XTestFakeMotionEvent(self.display, -1, int(from_x + (to_x - from_x) * i / 10),
-                                           int(from_y + (to_y - from_y) * i / 10), 0)
-            self.x11.XSync(self.display, 0)
-        self.xtst.XTestFakeButtonEvent(self.display, 1, 0, 0)
+            self.move(from_x + (to_x - from_x) * i / 10, from_y + (to_y - from_y) * i / 10)
+            on_the_way()
+        wait(lambda: on_the_way() or self.move(to_x + int(time.monotonic() * 50) % 2, to_y), "what is dragged to be wanted")
+        self.hold(False)
+
+    def move(self, x, y):
+        self.xtst.XTestFakeMotionEvent(self.display, -1, int(x), int(y), 0)
+        self.x11.XSync(self.display, 0)
+
+    def hold(self, down):
+        self.xtst.XTestFakeButtonEvent(self.display, 1, int(down), 0)
         self.x11.XSync(self.display, 0)
 
 

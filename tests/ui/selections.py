@@ -1,5 +1,5 @@
-"""What the X server passes between programs: the clipboard is read, files are dragged onto a window (the XDND protocol, as a
-file manager speaks it). Straight through libX11, which is there where AT-SPI is."""
+"""What the X server passes between programs: the clipboard is read, files are dragged onto a window, and taken from one that is
+dragged from (the XDND protocol, as a file manager speaks it). Straight through libX11, which is there where AT-SPI is."""
 import ctypes
 import struct
 
@@ -61,7 +61,7 @@ class Selections:
         return [ctypes.string_at(self.x.XGetAtomName(self.display, ctypes.c_ulong(atom))).decode()
                 for atom, in struct.iter_unpack("L", atoms)]
 
-    # ---- a drag ----
+    # ---- a drag onto another window ----
 
     def tell(self, target, kind, *longs):
         event = ctypes.create_string_buffer(192)
@@ -107,3 +107,40 @@ class Selections:
             return self.atom("XdndFinished") in said
         wait(finished, "the drop to end")
         return said[self.atom("XdndFinished")]
+
+    # ---- a drag onto ours ----
+
+    def stand(self, x, y, width, height):
+        """Our window on top of the others, where something can be let go."""
+        values = ctypes.create_string_buffer(112)
+        struct.pack_into("i", values, 88, 1)  # override_redirect: no window manager moves it
+        self.x.XChangeWindowAttributes(self.display, ctypes.c_ulong(self.window), ctypes.c_ulong(1 << 9), values)
+        self.x.XMoveResizeWindow(self.display, ctypes.c_ulong(self.window), x, y, width, height)
+        self.x.XChangeProperty(self.display, ctypes.c_ulong(self.window), ctypes.c_ulong(self.atom("XdndAware")), ctypes.c_ulong(4), 32, 0,
+                               struct.pack("L", VERSION), 1)
+        self.x.XMapRaised(self.display, ctypes.c_ulong(self.window))
+        self.x.XSync(self.display, 0)
+        self.source, self.dropped = None, False
+
+    def wanted(self):
+        """Answers the one who drags; has it come over our window?"""
+        for event in self.events():
+            kind, = struct.unpack_from("i", event, KIND)
+            if kind != CLIENT_MESSAGE:
+                continue
+            name = struct.unpack_from("L", event, 40)[0]
+            if name == self.atom("XdndPosition"):
+                self.source = struct.unpack_from("5l", event, FIRST)[0]
+                self.tell(self.source, "XdndStatus", 1, 0, 0, self.atom("XdndActionCopy"))
+            elif name == self.atom("XdndDrop"):
+                self.dropped = True
+        return self.source is not None
+
+    def take(self, target):
+        """What was let go, in a format."""
+        wait(lambda: self.wanted() and self.dropped, "the drop")
+        value = self.read(target, "XdndSelection")
+        self.tell(self.source, "XdndFinished", 1, self.atom("XdndActionCopy"))
+        self.x.XUnmapWindow(self.display, ctypes.c_ulong(self.window))
+        self.x.XSync(self.display, 0)
+        return value
