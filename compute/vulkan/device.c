@@ -57,7 +57,7 @@ static bool open_instance(struct device *d, GError **error)
     if (!get)
         return false;
     PFN_vkCreateInstance create = (PFN_vkCreateInstance)get(NULL, "vkCreateInstance");
-    bool validation = g_getenv("FIGMENT_VALIDATION") != NULL;
+    bool validation = d->validated = g_getenv("FIGMENT_VALIDATION") != NULL;
     VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                              .pApplicationName = "figment",
                              .apiVersion = VK_API_VERSION_1_3};
@@ -409,7 +409,7 @@ static bool create_device(struct device *d, GError **error)
 
     /* Only what the shaders use; robust access turns a wrong index into a wrong number instead of
      * a crash of the driver, and for the same reason hides it from the validation layers. */
-    bool robust = have.features.robustBufferAccess && !g_getenv("FIGMENT_VALIDATION");
+    bool robust = have.features.robustBufferAccess && !d->validated;
     VkPhysicalDeviceFeatures core = {.robustBufferAccess = robust};
     have.features = core;
     v11 = (VkPhysicalDeviceVulkan11Features){.sType = v11.sType,

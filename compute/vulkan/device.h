@@ -43,6 +43,7 @@ struct device {
     uint8_t device_uuid[VK_UUID_SIZE], driver_uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
     uint32_t driver_version, vendor_id;
     bool lost;          /* set by queue.c */
+    bool validated;     /* FIGMENT_VALIDATION */
     bool lavapipe;      /* Mesa's software device: short loops */
     bool texel_kernels; /* reads through texel buffers, reduces within a subgroup: for lavapipe */
     uint32_t subgroup;  /* lanes, as the driver picks */

@@ -78,6 +78,11 @@ bool gpu_wait(struct device *d, VkFence fence, GError **error)
     VkResult result = wait_for(d, fence, software ? LIMIT_SECONDS_SOFTWARE : LIMIT_SECONDS_GPU);
     if (!result)
         result = d->vk.ResetFences(d->handle, 1, &fence);
+    /* A validation layer wakes up who waits for a fence before it has read what the shaders
+     * reported, and loses that when the command buffer goes; who waits for the device is told
+     * afterwards. */
+    if (!result && d->validated)
+        result = d->vk.DeviceWaitIdle(d->handle);
     if (result)
         gpu_fail(d, result, _("waiting for its work"), error);
     return !result;

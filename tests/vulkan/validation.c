@@ -1,8 +1,8 @@
 /*
- * The validation layers over the small network, and three controls that they must flag: without
+ * The validation layers over the small network, and controls that they must flag: without
  * these a check that is switched off would look like a clean program.
  *
- *     test_vulkan_validation net | barrier | index | leak
+ *     test_vulkan_validation net | barrier | index | texel | leak
  *
  * The environment (tests/vulkan/CMakeLists.txt) loads the layer and chooses its checks.
  */
@@ -32,8 +32,8 @@ static void run_net(enum dtype precision)
 }
 
 /* Doubles `quads` quads from one half of a block to the other, or the other way. */
-static void add_scale(struct vulkan_backend *b, struct commands *c, struct memory_block *block,
-                      uint64_t from, uint64_t to, uint32_t quads, uint64_t bound, bool honest)
+static struct dispatch scale(struct vulkan_backend *b, struct memory_block *block, uint64_t from,
+                             uint64_t to, uint32_t quads, uint64_t bound, bool texels)
 {
     GError *error = NULL;
     struct push_unary push = {quads, 2};
@@ -42,12 +42,13 @@ static void add_scale(struct vulkan_backend *b, struct commands *c, struct memor
                          .push_bytes = sizeof push,
                          .binding_count = 2};
     memcpy(d.push, &push, sizeof push);
-    d.pipeline = pipelines_get(b->p, &key, "_f32", &error);
+    d.pipeline = pipelines_get(b->p, &key, texels ? "_f32_t" : "_f32", &error);
     if (!d.pipeline)
         g_error("%s", error->message);
-    d.bindings[0] = (struct binding){0, false, block->buffer, from, bound, VK_FORMAT_UNDEFINED};
-    d.bindings[1] = (struct binding){1, honest, block->buffer, to, bound, VK_FORMAT_UNDEFINED};
-    commands_add(c, &d);
+    VkFormat format = texels ? VK_FORMAT_R32G32B32A32_SFLOAT : VK_FORMAT_UNDEFINED;
+    d.bindings[0] = (struct binding){0, false, block->buffer, from, bound, format};
+    d.bindings[1] = (struct binding){1, true, block->buffer, to, bound, VK_FORMAT_UNDEFINED};
+    return d;
 }
 
 static void run_commands(struct vulkan_backend *b, struct commands *c)
@@ -64,21 +65,27 @@ static void without_barrier(void)
     struct vulkan_backend *b = create(DTYPE_F32);
     struct memory_block *block = gpu_memory_block_create(b->m, 8192, MEMORY_DEVICE, "a test", NULL);
     struct commands *c = commands_create(b->d, b->p, &b->scale);
-    add_scale(b, c, block, 0, 4096, 256, 4096, false);
-    add_scale(b, c, block, 4096, 0, 256, 4096, false);
+    struct dispatch there = scale(b, block, 0, 4096, 256, 4096, false);
+    struct dispatch back = scale(b, block, 4096, 0, 256, 4096, false);
+    there.bindings[1].write = back.bindings[1].write = false;
+    commands_add(c, &there);
+    commands_add(c, &back);
     run_commands(b, c);
     gpu_memory_block_destroy(b->m, block);
     backend_destroy(&b->base);
 }
 
 /* A dispatch that is told of twice the quads that are bound: GPU-assisted validation alone sees it.
- */
-static void out_of_range(void)
+ * `texels`: the shader of lavapipe, and only what it reads is too short. */
+static void out_of_range(bool texels)
 {
     struct vulkan_backend *b = create(DTYPE_F32);
     struct memory_block *block = gpu_memory_block_create(b->m, 8192, MEMORY_DEVICE, "a test", NULL);
     struct commands *c = commands_create(b->d, b->p, &b->scale);
-    add_scale(b, c, block, 0, 4096, 256, 2048, true);
+    struct dispatch d = scale(b, block, 0, 4096, 256, 2048, texels);
+    if (texels)
+        d.bindings[1].bytes = 4096;
+    commands_add(c, &d);
     run_commands(b, c);
     gpu_memory_block_destroy(b->m, block);
     backend_destroy(&b->base);
@@ -103,7 +110,9 @@ int main(int argc, char **argv)
     if (strcmp(mode, "barrier") == 0)
         without_barrier();
     else if (strcmp(mode, "index") == 0)
-        out_of_range();
+        out_of_range(false);
+    else if (strcmp(mode, "texel") == 0)
+        out_of_range(true);
     else
         leak();
     CHECK(gpu_validation_messages() > 0, "the layers did not see the fault '%s'", mode);
