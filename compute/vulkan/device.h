@@ -24,6 +24,7 @@ struct limits {
     uint64_t allocation; /* bytes of one allocation */
     uint64_t heap;       /* bytes of device-local memory */
     uint32_t invocations, shared, groups;
+    uint32_t tile;      /* rows and columns of the matrix kernels' largest tile */
     uint32_t alignment; /* of bound offsets: storage and texel buffers */
 };
 

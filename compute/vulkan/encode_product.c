@@ -42,6 +42,7 @@ static struct tile tile_of(const struct vulkan_backend *b, uint64_t rows, uint64
         return (struct tile){"conv2d", 64, 64, 128, 16};
     /* Large tiles read less, small ones keep more of the device busy. */
     uint32_t side = ceil_div(rows, 128) * ceil_div(columns, 128) >= ENOUGH_GROUPS ? 128 : 64;
+    side = MAX(MIN(side, b->d->limits.tile), 2 * MAX(b->shape.m, b->shape.n));
     return (struct tile){"conv2d_matrix", side, side, 4 * b->d->subgroup, 32};
 }
 

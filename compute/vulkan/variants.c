@@ -32,7 +32,7 @@ static const struct variant_axis activation = {
 #define EPILOGUE SUMS, &conv, &upsample
 
 static const struct variant_axis rows = {"rows", 4, WHOLE, 3, {4, 8, 16}};
-static const struct variant_axis tile = {"tile", 4, WHOLE, 2, {64, 128}};
+static const struct variant_axis tile = {"tile", 4, WHOLE, 3, {32, 64, 128}};
 static const struct variant_axis fragment_m = {"m", 5, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_n = {"n", 6, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_k = {"k", 7, WHOLE, 3, {8, 16, 32}};

@@ -1,9 +1,11 @@
 /*
  * A Vulkan layer that makes a device claim cooperative matrices that it does not have, for tests of
- * what the back end chooses (tests/vulkan/shapes.c): VK_LAYER_FIGMENT_shapes. Nothing can run on
- * them. The list is FIGMENT_TEST_MATRICES, "16x16x16 hhff, 16x8x16 hhhh saturating, ...": sizes,
- * types of A, B, C and the result (h 16-bit float, f 32-bit float), "saturating", "workgroup"
- * (scope). Unset: the device as it is.
+ * what the back end chooses (tests/vulkan/shapes.c): VK_LAYER_FIGMENT_shapes. The list is
+ * FIGMENT_TEST_MATRICES, "16x16x16 hhff, 16x8x16 hhhh saturating, ...": sizes, types of A, B, C and
+ * the result (h 16-bit float, f 32-bit float), "saturating", "workgroup" (scope). Unset: the device
+ * as it is. Nothing can run on them, unless the device has matrices of its own that may have any
+ * size (flexible dimensions of VK_NV_cooperative_matrix2, lavapipe of Mesa 26.2): these are then
+ * switched on, and tests/vulkan/matrix_shapes.sh runs the kernels.
  */
 #include "compute/vulkan/api.h"
 #include "tests/vulkan/layer_link.h"
@@ -13,6 +15,8 @@
 
 static PFN_vkGetInstanceProcAddr next_instance;
 static VkInstance current;
+
+static bool native, flexible; /* what the device has itself */
 
 /* Asked for at once: later the loader answers with the first layer's. */
 static PFN_vkEnumerateDeviceExtensionProperties next_extensions;
@@ -51,10 +55,27 @@ static VKAPI_ATTR VkResult VKAPI_CALL matrices(VkPhysicalDevice physical, uint32
     return VK_SUCCESS;
 }
 
+static void look(VkPhysicalDevice physical)
+{
+    uint32_t count = 0;
+    next_extensions(physical, NULL, &count, NULL);
+    g_autofree VkExtensionProperties *list = g_new0(VkExtensionProperties, count + 1);
+    next_extensions(physical, NULL, &count, list);
+    native = flexible = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = list[i].extensionName;
+        native |= strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0;
+        flexible |= strcmp(name, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME) == 0;
+    }
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL extensions(VkPhysicalDevice physical, const char *layer,
                                                  uint32_t *count, VkExtensionProperties *list)
 {
     if (!claims() || layer)
+        return next_extensions(physical, layer, count, list);
+    look(physical);
+    if (native)
         return next_extensions(physical, layer, count, list);
     uint32_t have = 0, room = *count;
     VkResult result = next_extensions(physical, NULL, &have, NULL);
@@ -85,6 +106,11 @@ static VkBaseOutStructure *take_out(void *first, VkStructureType type, VkBaseOut
 static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *f)
 {
     VkBaseOutStructure **from = NULL;
+    look(physical);
+    if (native) {
+        next_features(physical, f);
+        return;
+    }
     VkBaseOutStructure *matrix =
         take_out(f, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, &from);
     next_features(physical, f);
@@ -92,6 +118,26 @@ static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysical
         return;
     *from = matrix;
     ((VkPhysicalDeviceCooperativeMatrixFeaturesKHR *)matrix)->cooperativeMatrix = claims();
+}
+
+/* The device's own matrices, in any size. */
+static VkResult create_native(PFN_vkCreateDevice create, VkPhysicalDevice physical,
+                              const VkDeviceCreateInfo *info,
+                              const VkAllocationCallbacks *callbacks, VkDevice *device)
+{
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV more = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+        .pNext = (void *)info->pNext,
+        .cooperativeMatrixFlexibleDimensions = VK_TRUE};
+    VkDeviceCreateInfo all = *info;
+    const char *names[17];
+    if (!claims() || !flexible || info->enabledExtensionCount >= G_N_ELEMENTS(names))
+        return create(physical, info, callbacks, device);
+    memcpy(names, info->ppEnabledExtensionNames, info->enabledExtensionCount * sizeof *names);
+    names[all.enabledExtensionCount++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
+    all.ppEnabledExtensionNames = names;
+    all.pNext = &more;
+    return create(physical, &all, callbacks, device);
 }
 
 /* The driver is not told of what it does not have. */
@@ -103,6 +149,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
     PFN_vkGetInstanceProcAddr get;
     if (!layer_enter_device(info, &get, &next_device))
         return VK_ERROR_INITIALIZATION_FAILED;
+    PFN_vkCreateDevice create = (PFN_vkCreateDevice)get(current, "vkCreateDevice");
+    if (native)
+        return create_native(create, physical, info, callbacks, device);
     VkDeviceCreateInfo less = *info;
     const char *names[16];
     less.enabledExtensionCount = 0;
@@ -115,8 +164,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
     if (claims())
         matrix = take_out(&less, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
                           &from);
-    VkResult result =
-        ((PFN_vkCreateDevice)get(current, "vkCreateDevice"))(physical, &less, callbacks, device);
+    VkResult result = create(physical, &less, callbacks, device);
     if (matrix)
         *from = matrix;
     return result;
