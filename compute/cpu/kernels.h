@@ -33,7 +33,7 @@ enum {
     ATTENTION_KEYS = 96,  /* keys a step; a multiple of every panel */
     ATTENTION_PANEL = 32, /* keys side by side in packed keys; padded size is a
                              multiple of 16 */
-    ATTENTION_SCRATCH = ATTENTION_ROWS * (ATTENTION_KEYS + ATTENTION_KEYS / 2 + 3),
+    ATTENTION_SCRATCH = ATTENTION_ROWS * (ATTENTION_KEYS + ATTENTION_KEYS / 2 + 2 + 16),
 };
 
 enum {

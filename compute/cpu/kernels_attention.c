@@ -106,14 +106,21 @@ static void scores(const struct attention_tile *tile, int64_t first, float *s)
 #ifdef KERNELS_PAIRS
 typedef uint16_t weight_item;
 
+#define EXP2 vec_exp2_short
+
 INLINE void store_weights(uint16_t *to, vec e)
 {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)(void *)to, (__m256i)_mm512_cvtneps_pbh((__m512)e));
+#else
     vec_u32 bits = (vec_u32)e, nan = (vec_u32)(e != e);
     bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 | (nan & 0x7fc0);
     *(vec_u16 *)to = __builtin_convertvector(bits, vec_u16);
+#endif
 }
 #else
 typedef float weight_item;
+#define EXP2 vec_exp2
 
 INLINE void store_weights(float *to, vec e)
 {
@@ -121,32 +128,26 @@ INLINE void store_weights(float *to, vec e)
 }
 #endif
 
-/* Scores become weights, which may lie in their place; n is a multiple of 16.
- */
+/* Scores become weights, which may lie in their place; n is a multiple of 16. The sum stays in
+ * lanes. */
 static void soften(const float *s, size_t n, float scale, weight_item *weights, float *maximum,
                    float *sum, float *correction)
 {
-    float before = *maximum, lanes[VECTOR];
-    vec most = vec_splat(before), factor = vec_splat(scale);
+    float before = *maximum;
+    vec most = vec_splat(-3.0e38f), factor = vec_splat(scale);
     for (size_t i = 0; i < n; i += VECTOR)
-        most = vec_max(vec_load(s + i) * factor, most);
-    vec_store(lanes, most);
-    float top = before;
-    for (size_t k = 0; k < VECTOR; k++)
-        top = lanes[k] > top ? lanes[k] : top;
-    vec total = vec_splat(0);
+        most = vec_max(vec_load(s + i), most);
+    float top = vec_largest(most) * scale;
+    top = top > before ? top : before;
+    *correction = top > before ? exp2_of(before - top) : 1.0f;
+    *maximum = top;
+    vec total = vec_load(sum) * *correction;
     for (size_t i = 0; i < n; i += VECTOR) {
-        vec e = vec_exp2(vec_load(s + i) * factor - top);
+        vec e = EXP2(vec_load(s + i) * factor - top);
         store_weights(weights + i, e);
         total += e;
     }
-    vec_store(lanes, total);
-    float all = 0;
-    for (size_t k = 0; k < VECTOR; k++)
-        all += lanes[k];
-    *correction = exp2_of(before - top);
-    *sum = *sum * *correction + all;
-    *maximum = top;
+    vec_store(sum, total);
 }
 
 static void mask(const struct attention_tile *tile, int64_t first, size_t n, float *s)
@@ -163,7 +164,7 @@ static void mask(const struct attention_tile *tile, int64_t first, size_t n, flo
 void NAME(const struct attention_tile *tile, float *scratch)
 {
     float *s = scratch, *maximum = s + ATTENTION_ROWS * ATTENTION_KEYS;
-    float *sum = maximum + ATTENTION_ROWS, *correction = sum + ATTENTION_ROWS;
+    float *sum = maximum + ATTENTION_ROWS, *correction = sum + ATTENTION_ROWS * VECTOR;
     /* F32 weights take the place of their scores. */
     weight_item *weights =
         ITEMS(2) == 2 ? (weight_item *)s : (weight_item *)(correction + ATTENTION_ROWS);
@@ -178,7 +179,7 @@ void NAME(const struct attention_tile *tile, float *scratch)
         /* Finite: an infinite score less an infinite maximum would be NaN in a
          * masked row. */
         maximum[r] = -3.0e38f;
-        sum[r] = 0;
+        vec_store(sum + r * VECTOR, vec_splat(0));
     }
     memset(tile->out, 0, sizeof(float) * ATTENTION_ROWS * padded);
     for (int64_t first = 0; first < end; first += ATTENTION_KEYS) {
@@ -189,7 +190,7 @@ void NAME(const struct attention_tile *tile, float *scratch)
             mask(tile, first, rounded, s);
         for (size_t r = 0; r < ATTENTION_ROWS; r++) {
             soften(s + r * ATTENTION_KEYS, rounded, tile->scale, weights + r * ATTENTION_KEYS,
-                   &maximum[r], &sum[r], &correction[r]);
+                   &maximum[r], sum + r * VECTOR, &correction[r]);
             float *out = tile->out + r * padded;
             if (correction[r] != 1.0f)
                 for (size_t i = 0; i < padded; i++)
@@ -204,7 +205,11 @@ void NAME(const struct attention_tile *tile, float *scratch)
             v += group;
         }
     }
-    for (size_t r = 0; r < ATTENTION_ROWS; r++)
+    for (size_t r = 0; r < ATTENTION_ROWS; r++) {
+        float all = 0;
+        for (size_t k = 0; k < VECTOR; k++)
+            all += sum[r * VECTOR + k];
         for (size_t i = 0; i < padded; i++)
-            tile->out[r * padded + i] /= sum[r];
+            tile->out[r * padded + i] /= all;
+    }
 }

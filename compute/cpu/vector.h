@@ -79,12 +79,60 @@ INLINE vec vec_dot_bf16(vec sum, vec_u32 x, vec_u32 y)
 #endif
 }
 
-/* 2^x for x <= 0 to 2 ulp, at least 2^-126; NaN stays NaN. */
+/* The largest lane, where none is NaN. */
+INLINE float vec_largest(vec x)
+{
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    float most = x[0];
+    for (size_t k = 1; k < VECTOR; k++)
+        most = x[k] > most ? x[k] : most;
+    return most;
+#endif
+}
+
+/* x as a whole number and a rest of at most a half, both F32; then p * 2^whole. */
+#if defined(__AVX512F__)
+INLINE vec vec_split(vec x, vec *whole)
+{
+    *whole = (vec)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return x - *whole;
+}
+
+INLINE vec vec_scale(vec p, vec whole)
+{
+    return (vec)_mm512_scalef_ps((__m512)p, (__m512)whole);
+}
+#else
+INLINE vec vec_split(vec x, vec *whole)
+{
+    *whole = x + vec_splat(12582912.0f); /* 1.5 * 2^23: to nearest integer, in the low bits */
+    return x - (*whole - vec_splat(12582912.0f));
+}
+
+INLINE vec vec_scale(vec p, vec whole)
+{
+    return p * (vec)((vec_u32)(whole + vec_splat(127.0f)) << 23);
+}
+#endif
+
+/* 2^x for x <= 0, at least 2^-126; NaN stays NaN. To 3e-6 of it: enough for a BF16. */
+INLINE vec vec_exp2_short(vec x)
+{
+    vec whole, r = vec_split(vec_max(vec_splat(-126.0f), x), &whole);
+    vec p = vec_splat(9.570101908e-3f);
+    p = p * r + vec_splat(5.591786032e-2f);
+    p = p * r + vec_splat(2.402474483e-1f);
+    p = p * r + vec_splat(6.931218147e-1f);
+    p = p * r + vec_splat(9.999992614e-1f);
+    return vec_scale(p, whole);
+}
+
+/* The same to 2 ulp. */
 INLINE vec vec_exp2(vec x)
 {
-    x = vec_max(vec_splat(-126.0f), x);
-    vec shifted = x + vec_splat(12582912.0f); /* 1.5 * 2^23: to nearest integer */
-    vec r = x - (shifted - vec_splat(12582912.0f));
+    vec whole, r = vec_split(vec_max(vec_splat(-126.0f), x), &whole);
     vec p = vec_splat(1.535336188319500e-4f);
     p = p * r + vec_splat(1.339887440266574e-3f);
     p = p * r + vec_splat(9.618437357674640e-3f);
@@ -92,7 +140,7 @@ INLINE vec vec_exp2(vec x)
     p = p * r + vec_splat(2.402264791363012e-1f);
     p = p * r + vec_splat(6.931472028550421e-1f);
     p = p * r + vec_splat(1.0f);
-    return p * (vec)((vec_u32)(shifted + vec_splat(127.0f)) << 23);
+    return vec_scale(p, whole);
 }
 
 /*
