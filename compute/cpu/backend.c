@@ -177,7 +177,7 @@ static bool step_init(struct step *step, const int *cancel, GError **error)
     case OP_linear:
         if (!step->program->cpu->direct)
             return product_init(step, cancel, error);
-        return step->program->cpu->winograd && winograd_suits(step->node)
+        return step->program->cpu->winograd && winograd_suits(step->program->cpu, step->node)
                    ? winograd_init(step, cancel, error)
                    : direct_init(step, cancel, error);
     case OP_attention:

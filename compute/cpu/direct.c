@@ -60,8 +60,10 @@ struct pass {
     enum dtype out_type;
     const char *residual;
     char *out;
-    float *range, *turn, *threads;
-    size_t images, first, rows; /* of the strip: output rows (flat: pixels) of each image */
+    const float *range; /* [phase][half][pitch][depth][panel], the range first */
+    size_t pitch;
+    float *block, *turn, *threads; /* block: where a range is converted to */
+    size_t images, first, rows;    /* of the strip: output rows (flat: pixels) of each image */
     size_t blocks, across;
     size_t panel, panels, width; /* first of the range, how many; how many a task takes */
     bool converted;              /* the only range is there */
@@ -188,7 +190,7 @@ static void add_products(const struct pass *p, const struct block *b, size_t hal
     size_t column = first * d->panels.panel, size = d->panels.depth * d->panels.panel;
     const float *weights =
         p->range +
-        (((size_t)b->phase * d->panels.halves + half) * p->panels + first - p->panel) * size;
+        (((size_t)b->phase * d->panels.halves + half) * p->pitch + first - p->panel) * size;
     for (guint g = 0; g < d->groups[b->phase]->len; g++) {
         struct group group = g_array_index(d->groups[b->phase], struct group, g);
         const struct product_piece *pieces =
@@ -243,10 +245,17 @@ static bool run_range(struct pass *p, const int *cancel)
 {
     const struct direct *d = p->d;
     size_t tasks = p->blocks * p->images * d->panels.phases;
-    if (!p->converted &&
-        !panels_fill(&d->panels, d->weights, p->panel, p->panels, p->range, p->turn, cancel))
-        return false;
-    p->converted = p->panels == d->panels.count;
+    if (d->panels.kept) {
+        p->range = (const float *)d->weights->data + p->panel * d->panels.depth * d->panels.panel;
+        p->pitch = d->panels.count;
+    } else {
+        if (!p->converted &&
+            !panels_fill(&d->panels, d->weights, p->panel, p->panels, p->block, p->turn, cancel))
+            return false;
+        p->converted = p->panels == d->panels.count;
+        p->range = p->block;
+        p->pitch = p->panels;
+    }
     p->width = BLOCK_COLUMNS / d->panels.panel;
     while (p->width > 1 && tasks * ((p->panels + p->width - 1) / p->width) < TASKS)
         p->width /= 2;
@@ -295,8 +304,8 @@ static bool direct_run(struct step *step, const int *cancel, GError **error)
     p.out = (char *)step_data(step, n->out);
     p.residual = n->residual ? (const char *)step_data(step, n->residual) : NULL;
     char *scratch = (char *)step_scratch(step);
-    p.range = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
-    p.turn = p.range + d->panels.range_bytes / sizeof(float);
+    p.block = (float *)(void *)(scratch + d->norm_bytes + d->strip_bytes);
+    p.turn = p.block + d->panels.range_bytes / sizeof(float);
     p.threads = p.turn + (size_t)parallel_threads() * d->panels.thread_floats;
     if (!frame_begin(&p.frame, step, &d->vectors, scratch, cancel))
         return fail_cancelled(error);
@@ -442,7 +451,7 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
         shape_conv(d, n);
     else
         shape_linear(d, n);
-    d->pairs = cpu->pairs && cpu->base.precision == DTYPE_BF16;
+    d->pairs = cpu_pairs(cpu);
     d->items = d->pairs ? (d->in + 1) / 2 : d->in;
     d->product = d->pairs ? cpu->kernels->product_bf16 : cpu->kernels->product;
     panels_describe(&d->panels, cpu, n->weight,
@@ -466,7 +475,8 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
     size_t thread_floats = d->thread_floats + d->panels.thread_floats;
     step_need_scratch(step, d->norm_bytes + d->strip_bytes + d->panels.range_bytes +
                                 (size_t)parallel_threads() * thread_floats * sizeof(float));
-    enum dtype dtype = cpu_weight_dtype(cpu, n->weight);
-    d->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
+    enum dtype dtype = d->panels.kept ? DTYPE_BF16 : cpu_weight_dtype(cpu, n->weight);
+    d->weights =
+        step_weight(step, n->weight, panels_packing(&d->panels), NULL, dtype, cancel, error);
     return d->weights && frame_vectors_init(&d->vectors, step, cancel, error);
 }

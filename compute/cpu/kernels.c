@@ -58,6 +58,17 @@ static void pair(const float *w, size_t depth, uint32_t *to)
         pair_rows(w, i + 1 < depth ? w + PANEL : zeros, to);
 }
 
+static void unpair(const uint32_t *pairs, size_t depth, float *w)
+{
+    for (size_t i = 0; i < depth; i++, w += PANEL) {
+        const uint32_t *from = pairs + i / 2 * PANEL;
+        uint32_t bits[PANEL];
+        for (size_t k = 0; k < PANEL; k++)
+            bits[k] = i % 2 ? from[k] & 0xffff0000u : from[k] << 16;
+        memcpy(w, bits, sizeof bits);
+    }
+}
+
 static void activate(enum op op, const float *x, float *y, size_t n)
 {
     switch (op) {
@@ -181,6 +192,7 @@ const struct kernels KERNELS = {
     .product_bf16 = KERNELS_PRODUCT_BF16,
     .pack = KERNELS_PACK,
     .pair = pair,
+    .unpair = unpair,
     .winograd_weights = KERNELS_WINOGRAD_WEIGHTS,
     .winograd_input = KERNELS_WINOGRAD_INPUT,
     .winograd_output = KERNELS_WINOGRAD_OUTPUT,

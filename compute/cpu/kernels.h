@@ -65,6 +65,8 @@ struct kernels {
                  size_t taps, float *panel);
     /* A panel [depth][panel] of F32 to one of pairs, [(depth + 1) / 2][panel]. */
     void (*pair)(const float *w, size_t depth, uint32_t *to);
+    /* The way back; without the row that is none where depth is odd. */
+    void (*unpair)(const uint32_t *pairs, size_t depth, float *w);
     /* The transforms of winograd.c; product i of each is i * stride floats from the first. A panel
      * [9][in][panel] to [36][in][panel]. */
     void (*winograd_weights)(const float *panel, size_t in, float *to, size_t stride);

@@ -3,6 +3,7 @@
 #include "compute/cpu/private.h"
 
 #include "compute/cpu/memory.h"
+#include "compute/cpu/panels.h"
 #include "compute/cpu/parallel.h"
 
 #include <gio/gio.h>
@@ -75,16 +76,20 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
     return ok;
 }
 
-/* ---- as in the file ---- */
+/* ---- by pieces, on all cores: as in the file, or as panels of pairs ---- */
 
 /* Read and searched for NaN while it is in a cache. */
 #define PIECE_BYTES ((size_t)512 << 10)
+/* Elements that become panels of pairs at once. */
+#define PAIRS_COUNT ((size_t)128 << 10)
 /* Elements of what an add-on changes, which reads its factors for each piece. */
 #define CHANGED_COUNT ((size_t)1 << 20)
 
 struct filling {
+    const struct cpu *cpu;
     struct packed *packed;
-    size_t piece; /* elements: whole rows of what is changed */
+    size_t piece;         /* elements (whole rows of what is changed), or panels */
+    struct panels panels; /* of pairs */
     const int *cancel;
     GMutex lock;
     GError *error;
@@ -98,6 +103,15 @@ static size_t piece_of(const struct packed *p)
     return MAX(CHANGED_COUNT / MAX(row, 1), 1) * MAX(row, 1);
 }
 
+static void filling_failed(struct filling *f, GError *error)
+{
+    g_mutex_lock(&f->lock);
+    if (!f->error)
+        f->error = g_steal_pointer(&error);
+    g_mutex_unlock(&f->lock);
+    g_clear_error(&error);
+}
+
 static void fill_piece(void *data, size_t index, int thread)
 {
     struct filling *f = (struct filling *)data;
@@ -108,20 +122,71 @@ static void fill_piece(void *data, size_t index, int thread)
     GError *error = NULL;
     if (step_cancelled(f->cancel, &error) ||
         !w->read(w, as, first, MIN(f->piece, weight_count(w) - first),
-                 (char *)f->packed->data + first * dtype_size(as), &error)) {
-        g_mutex_lock(&f->lock);
-        if (!f->error)
-            f->error = g_steal_pointer(&error);
-        g_mutex_unlock(&f->lock);
-        g_clear_error(&error);
-    }
+                 (char *)f->packed->data + first * dtype_size(as), &error))
+        filling_failed(f, error);
 }
 
-static bool read_file(struct packed *p, const int *cancel, GError **error)
+/* The format that panels of pairs are made from: an add-on's changes are read as F32. */
+static enum dtype pairs_source(const struct weight *w)
 {
-    struct filling f = {.packed = p, .cancel = cancel, .piece = piece_of(p)};
+    return w->changed || w->dtype == DTYPE_F64 ? DTYPE_F32 : w->dtype;
+}
+
+/* Some panels of one half: their rows lie side by side in the file. */
+static void fill_panels(void *data, size_t index, int thread)
+{
+    struct filling *f = (struct filling *)data;
+    const struct panels *s = &f->panels;
+    const struct weight *w = f->packed->weight;
+    size_t tasks = (s->count + f->piece - 1) / f->piece, half = index / tasks;
+    size_t first = index % tasks * f->piece, count = MIN(f->piece, s->count - first);
+    size_t row = s->in * s->taps, rows = MIN(count * s->panel, s->rows - first * s->panel);
+    enum dtype as = pairs_source(w);
+    (void)thread;
+    float *scratch = g_new(float, s->thread_floats);
+    char *from = g_malloc_n(rows * row, dtype_size(as));
+    GError *error = NULL;
+    if (step_cancelled(f->cancel, &error) ||
+        !w->read(w, as, (half * s->rows + first * s->panel) * row, rows * row, from, &error))
+        filling_failed(f, error);
+    else
+        for (size_t i = 0; i < count; i++)
+            panels_pack(s, first + i, as, from + i * s->panel * row * dtype_size(as),
+                        (uint32_t *)f->packed->data +
+                            (half * s->count + first + i) * s->depth * s->panel,
+                        scratch);
+    g_free(from);
+    g_free(scratch);
+}
+
+static struct panels pairs_of(const struct cpu *cpu, const struct packed *p)
+{
+    struct panels s;
+    panels_describe(&s, cpu, p->weight,
+                    p->packing == PACK_PAIRS_HALVES ? PANELS_HALVES : PANELS_PLAIN, true);
+    return s;
+}
+
+static bool is_pairs(const struct packed *p)
+{
+    return p->packing == PACK_PAIRS || p->packing == PACK_PAIRS_HALVES;
+}
+
+static bool read_pieces(const struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
+{
+    struct filling f = {.cpu = cpu, .packed = p, .cancel = cancel};
     g_mutex_init(&f.lock);
-    parallel_for((weight_count(p->weight) + f.piece - 1) / f.piece, cancel, fill_piece, &f);
+    if (is_pairs(p)) {
+        f.panels = pairs_of(cpu, p);
+        size_t one = f.panels.panel * f.panels.in * f.panels.taps;
+        f.piece =
+            CLAMP((p->weight->changed ? CHANGED_COUNT : PAIRS_COUNT) / one, 1, f.panels.count);
+        size_t tasks = (f.panels.count + f.piece - 1) / f.piece;
+        parallel_for(f.panels.halves * tasks, cancel, fill_panels, &f);
+    } else {
+        f.piece = piece_of(p);
+        parallel_for((weight_count(p->weight) + f.piece - 1) / f.piece, cancel, fill_piece, &f);
+    }
     g_mutex_clear(&f.lock);
     if (!f.error && step_cancelled(cancel, &f.error))
         g_assert(f.error);
@@ -143,11 +208,14 @@ enum dtype cpu_weight_dtype(const struct cpu *cpu, const struct weight *w)
     return w->changed ? DTYPE_F16 : w->dtype;
 }
 
-static size_t packed_count(const struct packed *p)
+static size_t packed_count(const struct cpu *cpu, const struct packed *p)
 {
-    return p->packing == PACK_ONEDNN
-               ? dnn_layout_bytes(p->layout) / dtype_size(dnn_layout_dtype(p->layout))
-               : weight_count(p->weight);
+    if (p->packing == PACK_ONEDNN)
+        return dnn_layout_bytes(p->layout) / dtype_size(dnn_layout_dtype(p->layout));
+    if (!is_pairs(p))
+        return weight_count(p->weight);
+    struct panels s = pairs_of(cpu, p);
+    return panels_bytes(&s) / dtype_size(p->dtype);
 }
 
 static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
@@ -155,8 +223,8 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
     const struct weight *w = p->weight;
     if (p->packing == PACK_PLAIN)
         return read_weight(w, p->dtype, p->data, cancel, error);
-    if (p->packing == PACK_FILE)
-        return read_file(p, cancel, error);
+    if (p->packing == PACK_FILE || is_pairs(p))
+        return read_pieces(cpu, p, cancel, error);
     enum dtype type = dnn_layout_dtype(p->layout);
     size_t bytes = weight_count(w) * dtype_size(type);
     void *plain = cpu_take(cpu, bytes, _("reading a weight"), error);
@@ -171,7 +239,7 @@ static bool read_packed(struct cpu *cpu, struct packed *p, const int *cancel, GE
  * be filled again, which is quicker than to have pages taken and cleared. */
 static struct packed *take_stale(struct cpu *cpu, const struct packed *key)
 {
-    size_t bytes = packed_count(key) * dtype_size(key->dtype);
+    size_t bytes = packed_count(cpu, key) * dtype_size(key->dtype);
     GHashTableIter iter;
     gpointer found;
     g_hash_table_iter_init(&iter, cpu->packed);
@@ -191,7 +259,7 @@ static struct packed *take_stale(struct cpu *cpu, const struct packed *key)
 static bool take_data(struct cpu *cpu, struct packed *p, GError **error)
 {
     const char *purpose = _("the model's weights");
-    p->bytes = packed_count(p) * dtype_size(p->dtype);
+    p->bytes = packed_count(cpu, p) * dtype_size(p->dtype);
     if (cpu->limit && cpu->base.bytes_now + p->bytes > cpu->limit)
         memory_fail(p->bytes, purpose, error);
     else
@@ -286,6 +354,8 @@ size_t cpu_weight_bytes(const struct backend *backend, const struct plan *plan)
         enum dtype dtype = w->rank == 1  ? DTYPE_F32
                            : cpu->direct ? cpu_weight_dtype(cpu, w)
                                          : backend->precision;
+        if (w->rank > 1 && cpu->direct && cpu_pairs(cpu) && dtype == DTYPE_F32)
+            dtype = DTYPE_BF16;
         bytes += weight_count(w) * dtype_size(dtype);
     }
     return bytes;

@@ -14,6 +14,9 @@ void panels_describe(struct panels *s, const struct cpu *cpu, const struct weigh
                      enum panels_form form, bool pairs)
 {
     *s = (struct panels){.kernels = cpu->kernels, .form = form, .pairs = pairs};
+    /* F8 has half of the bytes. */
+    s->kept =
+        pairs && form != PANELS_PHASES && w->dtype != DTYPE_F8_E4M3 && w->dtype != DTYPE_F8_E5M2;
     s->panel = (size_t)cpu->kernels->panel;
     s->in = (size_t)w->dims[1];
     s->taps = w->rank == 4 ? (size_t)(w->dims[2] * w->dims[3]) : 1;
@@ -29,7 +32,7 @@ void panels_describe(struct panels *s, const struct cpu *cpu, const struct weigh
     size_t ranges = (s->count + most - 1) / most;
     size_t unit = most >= 4 ? 4 : 1;
     s->range = MIN(((s->count + ranges - 1) / ranges + unit - 1) / unit * unit, s->count);
-    s->range_bytes = s->range * one;
+    s->range_bytes = s->kept ? 0 : s->range * one;
     size_t taps = s->taps + (form == PANELS_PHASES && pairs ? 4 : 0);
     if (form == PANELS_PHASES || pairs)
         s->thread_floats = taps * (pairs ? MIN(PAIRS_DEPTH, s->in) : s->in) * s->panel;
@@ -77,13 +80,34 @@ static void fill_pairs(const struct panels *s, enum dtype dtype, const char *fro
     }
 }
 
+enum packing panels_packing(const struct panels *s)
+{
+    return !s->kept ? PACK_FILE : s->halves == 2 ? PACK_PAIRS_HALVES : PACK_PAIRS;
+}
+
+size_t panels_bytes(const struct panels *s)
+{
+    return s->phases * s->halves * s->count * s->depth * s->panel * sizeof(float);
+}
+
+static size_t panel_rows(const struct panels *s, size_t panel)
+{
+    return MIN(s->panel, s->rows - panel * s->panel);
+}
+
+void panels_pack(const struct panels *s, size_t index, enum dtype dtype, const void *rows,
+                 uint32_t *to, float *scratch)
+{
+    fill_pairs(s, dtype, (const char *)rows, panel_rows(s, index % s->count), to, 0, scratch);
+}
+
 static void fill_one(void *data, size_t index, int thread)
 {
     const struct filling *f = (const struct filling *)data;
     const struct panels *s = f->s;
     size_t half = index / f->count, panel = f->first + index % f->count;
     size_t row = half * s->rows + panel * s->panel;
-    size_t rows = MIN(s->panel, s->rows - panel * s->panel), size = s->depth * s->panel;
+    size_t rows = panel_rows(s, panel), size = s->depth * s->panel;
     const char *from =
         (const char *)f->weights->data + row * s->in * s->taps * dtype_size(f->weights->dtype);
     float *whole = f->threads + (size_t)thread * s->thread_floats;

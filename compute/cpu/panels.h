@@ -1,7 +1,9 @@
 /*
- * The weights of a product as kernels.product reads them. They stay in memory as their file has
- * them; a range of output columns at a time is converted into a block that stays in a cache, just
- * before it is used: once for each product, whatever the number of pixels.
+ * The weights of a product as kernels.product reads them. For products of F32 they stay in memory
+ * as their file has them; a range of output columns at a time is converted into a block that stays
+ * in a cache, just before it is used: once for each product, whatever the number of pixels. For
+ * products of BF16 they are brought into this form when the model is loaded: it takes no more
+ * memory.
  */
 #pragma once
 
@@ -24,15 +26,26 @@ struct panels {
     size_t rows, in, taps; /* of the weight; rows of one half */
     size_t count;          /* panels of one half */
     bool pairs;            /* of BF16, see kernels.h; else F32 */
+    bool kept;             /* in this form in memory: nothing is converted on use */
     size_t items;          /* of one tap: `in`, or half of it */
     size_t depth;          /* rows of a panel: of one phase */
     size_t range;          /* panels of each half that are converted at once, at most */
     size_t range_bytes;    /* of them all, converted */
-    size_t thread_floats;  /* scratch of each thread */
+    size_t thread_floats;  /* scratch of each thread that fills */
 };
 
 void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
                      enum panels_form form, bool pairs);
+/* What to ask step_weight() for. */
+enum packing panels_packing(const struct panels *s);
+/* Bytes of all, in this form. */
+size_t panels_bytes(const struct panels *s);
+/*
+ * For PACK_PAIRS: panel `index` of [half][count], from its rows in file order and format.
+ * `scratch`: thread_floats.
+ */
+void panels_pack(const struct panels *s, size_t index, enum dtype dtype, const void *rows,
+                 uint32_t *to, float *scratch);
 /*
  * Panels [first, first + count) of each half to [phase][half][count][depth][panel]. `threads` has
  * room for all threads. False when cancelled.

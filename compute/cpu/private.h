@@ -40,6 +40,9 @@ enum packing {
     PACK_PLAIN,  /* in file order, one thread reads */
     PACK_ONEDNN, /* in `layout` */
     PACK_FILE,   /* in file order, as products convert it on use (panels.h) */
+    /* As products of BF16 read it: panels of pairs (panels.h), of the whole or of its halves. */
+    PACK_PAIRS,
+    PACK_PAIRS_HALVES,
 };
 
 /* A weight in the form some step wants. Owned by the back end, counted by programs. */
@@ -97,6 +100,11 @@ const struct packed *step_weight(struct step *step, const struct weight *weight,
                                  enum packing packing, const struct dnn_layout *layout,
                                  enum dtype dtype, const int *cancel, GError **error);
 enum dtype cpu_weight_dtype(const struct cpu *cpu, const struct weight *w);
+/* Products multiply pairs of BF16. */
+static inline bool cpu_pairs(const struct cpu *cpu)
+{
+    return cpu->pairs && cpu->base.precision == DTYPE_BF16;
+}
 GHashTable *cpu_packed_table(void);
 void cpu_forget_weights(struct backend *backend, bool stale);
 size_t cpu_weight_bytes(const struct backend *backend, const struct plan *plan);
@@ -144,7 +152,7 @@ bool norm_statistics(struct norm *norm, float *scratch, const int *cancel);
 
 /* One a kind of node. False with an error. */
 /* Whether winograd_init() can make this one; says the same of an image alone and in a batch. */
-bool winograd_suits(const struct node *n);
+bool winograd_suits(const struct cpu *cpu, const struct node *n);
 bool winograd_init(struct step *step, const int *cancel, GError **error);
 bool direct_init(struct step *step, const int *cancel, GError **error);
 bool product_init(struct step *step, const int *cancel, GError **error);

@@ -10,6 +10,7 @@
  * depends on the shapes of one image alone.
  */
 #include "compute/cpu/frame.h"
+#include "compute/cpu/panels.h"
 #include "compute/cpu/parallel.h"
 
 #include <string.h>
@@ -30,6 +31,7 @@
 
 struct winograd {
     const struct packed *weights;
+    struct panels file; /* how they lie in memory */
     struct frame_vectors vectors;
     size_t batch, height, width, in, out; /* of the output, but `in` */
     size_t scale;                         /* of the input: frame.h */
@@ -101,6 +103,23 @@ static void input_task(void *data, size_t index, int thread)
 
 /* ---- the products ---- */
 
+/* Some channels of a panel, [9][depth][panel] of F32. */
+static void read_weights(const struct winograd *w, const struct kernels *k, size_t column, size_t c,
+                         size_t depth, float *to)
+{
+    if (w->file.kept) {
+        const uint32_t *pairs = (const uint32_t *)w->weights->data + column * w->file.depth;
+        for (size_t tap = 0; tap < 9; tap++)
+            k->unpair(pairs + (tap * w->file.items + c / 2) * w->panel, depth,
+                      to + tap * depth * w->panel);
+        return;
+    }
+    enum dtype dtype = w->weights->dtype;
+    const char *rows = (const char *)w->weights->data;
+    rows += (column * w->in + c) * 9 * dtype_size(dtype);
+    k->pack(dtype, rows, w->in * 9, MIN(w->panel, w->out - column), depth, 9, to);
+}
+
 /* Sums over all channels for a panel from `column` on: [product][tile][panel]. */
 static void add_products(const struct pass *p, size_t block, size_t column, float *sums,
                          float *scratch)
@@ -108,14 +127,11 @@ static void add_products(const struct pass *p, size_t block, size_t column, floa
     const struct winograd *w = p->w;
     const struct kernels *k = p->cpu->kernels;
     size_t tiles = block_tiles(p, block), stride = tiles * w->panel + PAD;
-    enum dtype dtype = w->weights->dtype;
-    const char *rows = (const char *)w->weights->data + column * w->in * 9 * dtype_size(dtype);
     static const float zeros[PANEL_MOST];
     float *plain = scratch, *transformed = scratch + 9 * DEPTH * w->panel;
     for (size_t c = 0; c < w->in; c += DEPTH) {
         size_t depth = MIN(DEPTH, w->in - c), u_stride = depth * w->panel + PAD;
-        k->pack(dtype, rows + c * 9 * dtype_size(dtype), w->in * 9, MIN(w->panel, w->out - column),
-                depth, 9, plain);
+        read_weights(w, k, column, c, depth, plain);
         k->winograd_weights(plain, depth, transformed, u_stride);
         const float *v = v_of(p, block, tiles, c);
         const struct product_piece piece = {.depth = depth};
@@ -256,14 +272,16 @@ static const struct step_class winograd_class = {winograd_run, winograd_finish};
 
 /* ---- init ---- */
 
-bool winograd_suits(const struct node *n)
+bool winograd_suits(const struct cpu *cpu, const struct node *n)
 {
     if (n->op != OP_conv2d)
         return false;
+    /* A few tiles do not pay for the transform of the weights; pairs of BF16 need none. */
+    int64_t least = cpu_pairs(cpu) ? 16 : 8;
     const struct conv2d_params *params = &n->params.conv2d;
     return n->weight->dims[2] == 3 && n->weight->dims[3] == 3 && params->stride == 1 &&
            params->padding == 1 && !params->pad_end && n->weight->dims[0] >= 16 &&
-           n->weight->dims[1] >= 16 && n->out->dims[1] >= 8 && n->out->dims[2] >= 8;
+           n->weight->dims[1] >= 16 && n->out->dims[1] >= least && n->out->dims[2] >= least;
 }
 
 static size_t rounded_floats(size_t floats)
@@ -312,7 +330,8 @@ bool winograd_init(struct step *step, const int *cancel, GError **error)
     w->thread_floats = w->sum_floats + 9 * DEPTH * w->panel + PRODUCTS * (depth * w->panel + PAD);
     size_t floats = w->frame_floats + w->v_floats + (size_t)parallel_threads() * w->thread_floats;
     step_need_scratch(step, w->norm_bytes + floats * sizeof(float));
-    enum dtype dtype = cpu_weight_dtype(cpu, n->weight);
-    w->weights = step_weight(step, n->weight, PACK_FILE, NULL, dtype, cancel, error);
+    panels_describe(&w->file, cpu, n->weight, PANELS_PLAIN, cpu_pairs(cpu));
+    enum dtype dtype = w->file.kept ? DTYPE_BF16 : cpu_weight_dtype(cpu, n->weight);
+    w->weights = step_weight(step, n->weight, panels_packing(&w->file), NULL, dtype, cancel, error);
     return w->weights && frame_vectors_init(&w->vectors, step, cancel, error);
 }
