@@ -50,7 +50,7 @@ def restart(s, settings=None, request=None, **environment):
 
 def step_smaller(s):
     """Too large for the memory: three quarters of it."""
-    restart(s, request={"width": 2048, "height": 2048}, FIGMENT_CPU_MEMORY="150000000")
+    restart(s, request={"width": 2048, "height": 2048}, FIGMENT_CPU_MEMORY="120000000")
     button = fails(s, "too large", "Not enough memory.*", "Smaller Size.*")
     button.act()
     s.window.one("label", "The next picture has 1536 × 1536 pixels.")
