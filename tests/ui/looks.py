@@ -1,6 +1,6 @@
 """Every page and state of the window as a picture, for a designer's eye. By hand: nothing is checked but that each comes up.
-usage: looks.py BINARY FOLDER MODEL WIDTHxHEIGHT [dark] [large] [contrast] [LANGUAGE] [STEP...]; a language needs the
-program installed, or BUILD/share/locale a link to BUILD/po/locale, and a locale, as LC_ALL=de_DE.UTF-8. The pictures lie in FOLDER/shots."""
+usage: looks.py BINARY FOLDER MODEL WIDTHxHEIGHT [dark] [large] [contrast] [LANGUAGE] [STEP...]; GTK's own words
+follow a language only with a locale, as LC_ALL=de_DE.UTF-8. The pictures lie in FOLDER/shots."""
 import ctypes
 import gettext
 import json
