@@ -1,7 +1,6 @@
 """Every page and state of the window as a picture, for a designer's eye. By hand: nothing is checked but that each comes up.
 usage: looks.py BINARY FOLDER MODEL WIDTHxHEIGHT [dark] [large] [contrast] [LANGUAGE] [STEP...]; GTK's own words
 follow a language only with a locale, as LC_ALL=de_DE.UTF-8. The pictures lie in FOLDER/shots."""
-import ctypes
 import gettext
 import json
 import os
@@ -43,9 +42,6 @@ class Looks(Session):
         theme = "dark" if "dark" in WORDS else "light"
         super().__init__(FOLDER, WIDTH, HEIGHT, {"theme": theme, "window-width": WIDTH, "window-height": HEIGHT},
                          {"model": MODEL, "width": 128, "height": 128, "steps": 8, "guidance": 3})
-        # A window may go while it is looked at: its attributes stay zero then.
-        self.ignore = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda display, error: 0)
-        self.keys.x11.XSetErrorHandler(self.ignore)
         self.number = 0
         self.around = {"LC_ALL": LOCALE, "LANGUAGE": LANGUAGE or "C"}
         if "large" in WORDS:

@@ -277,6 +277,9 @@ class Keyboard:
         self.xtst.XTestFakeMotionEvent.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int,
                                                    ctypes.c_ulong]
         self.display = self.x11.XOpenDisplay(None)
+        # A window may go while it is looked at: its attributes stay zero then.
+        self.ignore = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda display, error: 0)
+        self.x11.XSetErrorHandler(self.ignore)
 
     def windows(self, least=(100, 60)):
         """Top-level windows that are to be seen, the topmost last; smaller ones than that are none."""
