@@ -27,7 +27,7 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(1)
     d = data.Drawings((256, 128, 64), mmap=True)
-    vae = unet_module.load_vae(a.vae, "cpu")
+    vae = vae_module.load(a.vae, "cpu")
     run = pathlib.Path(a.run)
     last = torch.load(run / "last.pt", map_location="cpu")
     scale = torch.load(run / "ema.pt", map_location="cpu")["scale"]

@@ -61,13 +61,13 @@ def draw(pipe, todo, out, steps, guidance, batch=8):
             im.save(out / f"{p['seed']:03d}.png")
 
 
-def draw_with_figment(program, folder, todo, out, steps, guidance, threads):
+def draw_with_figment(program, folder, todo, out, steps, guidance, threads, precision):
     for p in todo:
         path = out / f"{p['seed']:03d}.png"
         if not path.exists():
             subprocess.run([program, "generate", "--quiet", "--model", folder, "--prompt", p["prompt"], "--seed", str(p["seed"]), "--rng", "cpu",
                             "--sampler", "DDIM", "--steps", str(steps), "--cfg", str(guidance), "--size", f"{model.SIZE}x{model.SIZE}", "--device", "cpu",
-                            "--precision", "f32", "--threads", str(threads), "--output", path], check=True, stdout=subprocess.DEVNULL)
+                            "--precision", precision, "--threads", str(threads), "--output", path], check=True, stdout=subprocess.DEVNULL)
 
 
 def nearest(d, pictures, backgrounds):
@@ -95,6 +95,7 @@ def main():
     p.add_argument("--guidance", type=float, default=3.0)
     p.add_argument("--fraction", type=float, default=1.0)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--precision", default="f32", help="with --figment; bf16 is quicker where the CPU has it")
     p.add_argument("--figment", help="the program that draws; else diffusers does")
     a = p.parse_args()
     from diffusers import StableDiffusionPipeline
@@ -109,7 +110,7 @@ def main():
     pipe.to("cuda" if torch.cuda.is_available() and not a.figment else "cpu")
     start = time.time()
     if a.figment:
-        draw_with_figment(a.figment, a.model, todo, out, a.steps, a.guidance, a.threads)
+        draw_with_figment(a.figment, a.model, todo, out, a.steps, a.guidance, a.threads, a.precision)
     else:
         draw(pipe, todo, out, a.steps, a.guidance)
     seconds = time.time() - start

@@ -94,12 +94,6 @@ class Pool:
         self.latents[:len(self.specs)] = s["latents"].to(self.device)
 
 
-def load_vae(path, device):
-    v = vae_module.build().to(device).eval().requires_grad_(False)
-    v.load_state_dict(torch.load(path, map_location=device)["vae"])
-    return v
-
-
 def latent_scale(drawings, vae, device, size, n=256):
     rng, s = np.random.default_rng(9), specs.Sampler(drawings)
     with torch.no_grad():
@@ -163,7 +157,7 @@ def main():
     run.mkdir(parents=True, exist_ok=True)
     d = data.Drawings((256, 128, 64), mmap=True)
     tok = CLIPTokenizer.from_pretrained(captions.TOKENIZER)
-    vae = load_vae(a.vae, device)
+    vae = vae_module.load(a.vae, device)
     unet, enc = model.build_unet().to(device), model.build_text().to(device)
     fmt = torch.channels_last if a.channels_last else torch.contiguous_format
     unet = unet.to(memory_format=fmt)

@@ -3,6 +3,7 @@
     python vae.py --minutes 25                                    # resumes from runs/vae/last.pt
     python vae.py --size 256 --minutes 25 --run runs/vae256 --start runs/vae/last.pt
     python vae.py --size 256 --decoder --minutes 15 --run runs/vae256  # the decoder alone; latents stay what they are
+    python vae.py --size 256 --minutes 40 --run runs/vae256 --start runs/begin/vae.pt --teacher runs/begin/vae.pt  # other GROUPS, the same latents
 
 The learning rate follows the clock: warm-up, flat, then down to zero when the time is up.
 """
@@ -28,12 +29,20 @@ CHANNELS = (16, 32, 64, 96)
 GROUPS = 4  # of the norms; with 16, a channel of the last level is alone in its group, and a speck comes of it (docs/TRAINING.md)
 
 
-def build(channels=CHANNELS):
+def build(channels=CHANNELS, groups=GROUPS):
     n = len(channels)
     return AutoencoderKL(
         in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * n,
         up_block_types=("UpDecoderBlock2D",) * n, block_out_channels=channels, layers_per_block=1,
-        latent_channels=4, norm_num_groups=GROUPS, sample_size=256)
+        latent_channels=4, norm_num_groups=groups, sample_size=256)
+
+
+def load(path, device):
+    """A trained one, not to be trained further."""
+    s = torch.load(path, map_location=device)
+    vae = build(groups=s.get("groups", GROUPS)).to(device).eval().requires_grad_(False)
+    vae.load_state_dict(s["vae"])
+    return vae
 
 
 def pictures(d, rng, n, size=128):
@@ -95,13 +104,20 @@ class Spikes:
         return y, torch.stack(rows).mean()
 
 
-def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False, spikes=None, spike_weight=0.05):
+def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False, spikes=None, spike_weight=0.05, teacher=None):
     """noise: half the pictures are drawn from latents that are off by up to this part of the latents' deviation, as the
-    U-Net's are, so that the decoder does not make blotches of them."""
+    U-Net's are, so that the decoder does not make blotches of them. teacher: a VAE whose latents the encoder is to give, and
+    from which half the pictures are drawn."""
     autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16)
     with torch.set_grad_enabled(not decoder_only and torch.is_grad_enabled()), autocast:
         q = vae.encode(x).latent_dist
         z = q.mean if decoder_only else q.sample()
+    off = x.new_zeros(())
+    if teacher:
+        with torch.no_grad():
+            known = teacher.encode(x).latent_dist
+        off = (q.mean.float() - known.mean).square().mean() / known.mean.square().mean() + 0.01 * (q.logvar.float() - known.logvar).square().mean()
+        z = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, known.mean, z.float())
     level = noise * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1).clamp(min=0)
     z = z + torch.randn_like(z) * q.mean.detach().std() * level
     with autocast:
@@ -110,7 +126,7 @@ def loss_of(vae, x, kl_weight, decoder_only=False, noise=0.2, bf16=False, spikes
     mse, l1 = e.square().mean(), e.abs().mean()
     grad = (e[..., 1:] - e[..., :-1]).abs().mean() + (e[..., 1:, :] - e[..., :-1, :]).abs().mean()
     kl = 0.5 * (q.mean.square() + q.var - 1 - q.logvar).float().mean()
-    return 2 * mse + 0.5 * l1 + 0.25 * grad + kl_weight * kl + spike_weight * high, mse, kl, high
+    return 2 * mse + 0.5 * l1 + 0.25 * grad + kl_weight * kl + spike_weight * high + 0.5 * off, mse, kl, high, off
 
 
 @torch.no_grad()
@@ -143,6 +159,7 @@ def main():
     p.add_argument("--start", help="the last.pt of another run to begin from")
     p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(), help="autocast; the default on a GPU")
     p.add_argument("--decoder", action="store_true", help="go on with the decoder alone, in runs/vae-decoder")
+    p.add_argument("--teacher", help="a VAE whose latents this one's are to be, so that a U-Net which knows them stays of use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--slice", type=int, default=1)
@@ -158,6 +175,7 @@ def main():
     begin = a.start or (pathlib.Path(a.run) / "last.pt" if a.decoder else None)
     if begin:
         vae.load_state_dict(torch.load(begin, map_location=device)["vae"])
+    teacher = load(a.teacher, device) if a.teacher else None
     spikes = Spikes(vae) if a.spikes else None
     if a.decoder:
         vae.encoder.requires_grad_(False)
@@ -183,7 +201,7 @@ def main():
     while (spent := time.time() - start) < total and not stop:
         lr = a.lr * schedule(spent / total)
         x = to_tensor(pictures(d, rng, a.batch, a.size), device)
-        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise, a.bf16, spikes, a.spikes), parameters, [(s,) for s in x.split(a.slice)])
+        out = pool.gradients(lambda x: loss_of(vae, x, a.kl, a.decoder, a.noise, a.bf16, spikes, a.spikes, teacher), parameters, [(s,) for s in x.split(a.slice)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step(lr, lr * 0.5 if muon else lr, pool)
         opt.zero_grad()
@@ -193,7 +211,7 @@ def main():
         if time.time() - said > 30:
             m = np.mean(acc, 0)
             row = {"minutes": round(spent / 60, 2), "steps": steps, "pictures": samples, "lr": lr, "loss": round(m[0], 5),
-                   "train_psnr": round(-10 * np.log10(m[1] / 4), 2), "kl": round(m[2], 3), "spikes": round(m[3], 3)}
+                   "train_psnr": round(-10 * np.log10(m[1] / 4), 2), "kl": round(m[2], 3), "spikes": round(m[3], 3), "off": round(m[4], 4)}
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             log.flush()
@@ -205,7 +223,7 @@ def main():
 
 
 def save(run, vae, opt, spent, samples, steps, test, device, log):
-    torch.save({"vae": vae.state_dict(), "opt": opt.state_dict(), "spent": spent, "samples": samples, "steps": steps},
+    torch.save({"vae": vae.state_dict(), "groups": GROUPS, "opt": opt.state_dict(), "spent": spent, "samples": samples, "steps": steps},
                run / "tmp.pt")
     (run / "tmp.pt").rename(run / "last.pt")
     p128, _ = psnr(vae, test[0], device)
