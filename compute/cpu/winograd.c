@@ -6,8 +6,8 @@
  * transformed: the strip's V. Then every task takes a block of tiles and one panel of output
  * columns: it transforms some channels of the panel's weights, multiplies, and goes on with the
  * next channels, so that weights and sums stay in the second-level cache; at the end it transforms
- * the sums back. Weights lie in memory as the file or as products of BF16 have them (panels.h). Sums
- * are F32, in an order that depends on the shapes of one image alone.
+ * the sums back. Weights lie in memory as the file or as products of BF16 have them (panels.h).
+ * Sums are F32, in an order that depends on the shapes of one image alone.
  */
 #include "compute/cpu/frame.h"
 #include "compute/cpu/panels.h"
