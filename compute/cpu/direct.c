@@ -1,6 +1,6 @@
 /*
- * conv2d and linear by own loops (kernels_product.c): as fast as oneDNN's or faster, and weights
- * need no packing when a model is loaded (docs/SPEED.md).
+ * conv2d and linear by own loops (kernels_product.c): about as fast as oneDNN's, and a model is
+ * loaded several times as fast (docs/SPEED.md).
  *
  * An implicit matrix product. A strip of the input is copied into a frame of zeros, converted,
  * normalized and activated on the way (what is ready to be read is read in place). Then, for each
@@ -37,8 +37,6 @@ struct direct {
     bool in_output; /* sums lie in the output itself */
     struct panels panels;
     size_t batch, height, width, in;
-    bool pairs;   /* of BF16 are multiplied, see kernels.h; else F32 */
-    size_t items; /* of a pixel */
     product_kernel *product;
     size_t out_height, out_width, out; /* of one phase; out: columns of one half */
     size_t kernel_height, kernel_width, stride, top, left;
@@ -85,7 +83,7 @@ static void copy_flat(void *data, size_t index, int thread)
     size_t end = MIN(p->rows, (index + 1) * BLOCK_PIXELS), image = d->height * d->width;
     for (size_t i = index * BLOCK_PIXELS; i < end; i++)
         frame_pixels(&p->frame, (p->first + i) * d->in, 1, (p->first + i) / image,
-                     p->frame.data + i * d->items);
+                     p->frame.data + i * d->panels.items);
 }
 
 /* ---- the product ---- */
@@ -104,8 +102,9 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     const struct direct *d = p->d;
     if (d->flat) {
         size_t first = block * d->block_pixels;
-        const float *a = d->copy ? p->frame.data : (const float *)p->frame.in + p->first * d->items;
-        runs[0] = (struct run){a + first * d->items, d->items,
+        const float *a =
+            d->copy ? p->frame.data : (const float *)p->frame.in + p->first * d->panels.items;
+        runs[0] = (struct run){a + first * d->panels.items, d->panels.items,
                                MIN(d->block_pixels, p->rows - first), p->first + first, 1};
         return 1;
     }
@@ -114,12 +113,12 @@ static size_t block_runs(const struct pass *p, size_t block, size_t image, int p
     size_t columns = MIN(d->block_columns, d->out_width - x);
     size_t scale = d->panels.phases == 4 ? 2 : 1, py = (size_t)phase / 2, px = (size_t)phase % 2;
     const float *frame =
-        p->frame.data + (image - p->frame.image) * d->frame_rows * d->frame_width * d->items;
+        p->frame.data + (image - p->frame.image) * d->frame_rows * d->frame_width * d->panels.items;
     for (size_t r = 0; r < rows; r++) {
         size_t row = y + r;
-        runs[r].a =
-            frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) * d->items;
-        runs[r].lda = d->stride * d->items;
+        runs[r].a = frame + ((row * d->stride + py) * d->frame_width + x * d->stride + px) *
+                                d->panels.items;
+        runs[r].lda = d->stride * d->panels.items;
         runs[r].pixels = columns;
         runs[r].out =
             ((image * d->out_height + p->first + row) * scale + py) * d->out_width * scale +
@@ -287,8 +286,8 @@ static void frame_sizes(const struct direct *d, struct frame *f)
     f->height = d->height;
     f->width = d->width;
     f->channels = d->in;
-    f->items = d->items;
-    f->pairs = d->pairs;
+    f->items = d->panels.items;
+    f->pairs = d->panels.pairs;
     f->top = d->top;
     f->left = d->left;
     f->columns = d->frame_width;
@@ -342,19 +341,19 @@ static void add_pieces(struct direct *d, int phase)
 {
     size_t kernel_height = d->panels.phases == 4 ? 2 : d->kernel_height;
     size_t kernel_width = d->panels.phases == 4 ? 2 : d->kernel_width;
-    size_t parts = (d->items + PIECE_DEPTH - 1) / PIECE_DEPTH,
-           part = (d->items + parts - 1) / parts;
+    size_t parts = (d->panels.items + PIECE_DEPTH - 1) / PIECE_DEPTH,
+           part = (d->panels.items + parts - 1) / parts;
     struct group group = {0, 0};
     size_t depth = 0;
     d->pieces[phase] = g_array_new(FALSE, FALSE, sizeof(struct product_piece));
     d->groups[phase] = g_array_new(FALSE, FALSE, sizeof(struct group));
     for (size_t ky = 0; ky < kernel_height; ky++)
         for (size_t kx = 0; kx < kernel_width; kx++)
-            for (size_t c = 0; c < d->items; c += part) {
+            for (size_t c = 0; c < d->panels.items; c += part) {
                 struct product_piece piece = {
-                    .a = (ky * d->frame_width + kx) * d->items + c,
-                    .w = (ky * kernel_width + kx) * d->items + c,
-                    .depth = MIN(part, d->items - c),
+                    .a = (ky * d->frame_width + kx) * d->panels.items + c,
+                    .w = (ky * kernel_width + kx) * d->panels.items + c,
+                    .depth = MIN(part, d->panels.items - c),
                 };
                 if (group.count && depth + piece.depth > GROUP_DEPTH) {
                     g_array_append_val(d->groups[phase], group);
@@ -402,20 +401,22 @@ static void shape_linear(struct direct *d, const struct node *n)
 /* How the work is cut up. */
 static void shape_flat(struct direct *d)
 {
-    d->block_pixels = d->items <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
+    d->block_pixels = d->panels.items <= 512 ? BLOCK_PIXELS : BLOCK_PIXELS / 2;
     d->block_rows = 1;
     d->block_columns = d->block_pixels;
     d->images = 1;
     d->strip_rows = d->batch * d->height * d->width;
     if (d->copy)
-        d->strip_rows = CLAMP(STRIP_BYTES / sizeof(float) / d->items / BLOCK_PIXELS * BLOCK_PIXELS,
-                              BLOCK_PIXELS, d->strip_rows);
-    d->strip_bytes = d->copy ? d->strip_rows * d->items * sizeof(float) : 0;
+        d->strip_rows =
+            CLAMP(STRIP_BYTES / sizeof(float) / d->panels.items / BLOCK_PIXELS * BLOCK_PIXELS,
+                  BLOCK_PIXELS, d->strip_rows);
+    d->strip_bytes = d->copy ? d->strip_rows * d->panels.items * sizeof(float) : 0;
 }
 
 static void shape_frames(struct direct *d)
 {
-    size_t across = (d->out_width + 63) / 64, row = d->frame_width * d->items * sizeof(float);
+    size_t across = (d->out_width + 63) / 64,
+           row = d->frame_width * d->panels.items * sizeof(float);
     d->block_columns = (d->out_width + across - 1) / across;
     d->block_rows = across > 1 ? 1 : CLAMP(64 / d->out_width, 1, d->out_height);
     d->block_pixels = d->block_columns * d->block_rows;
@@ -437,7 +438,7 @@ static size_t round_bytes(size_t bytes)
 /* The input can be read where it is. */
 static bool ready(const struct direct *d, enum dtype store)
 {
-    return d->pairs ? store == DTYPE_BF16 && d->in % 2 == 0 : store == DTYPE_F32;
+    return d->panels.pairs ? store == DTYPE_BF16 && d->in % 2 == 0 : store == DTYPE_F32;
 }
 
 bool direct_init(struct step *step, const int *cancel, GError **error)
@@ -451,14 +452,11 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
         shape_conv(d, n);
     else
         shape_linear(d, n);
-    d->pairs = cpu_pairs(cpu);
-    d->items = d->pairs ? (d->in + 1) / 2 : d->in;
-    d->product = d->pairs ? cpu->kernels->product_bf16 : cpu->kernels->product;
+    d->product = cpu_pairs(cpu) ? cpu->kernels->product_bf16 : cpu->kernels->product;
     panels_describe(&d->panels, cpu, n->weight,
                     n->geglu      ? PANELS_HALVES
                     : n->upsample ? PANELS_PHASES
-                                  : PANELS_PLAIN,
-                    d->pairs);
+                                  : PANELS_PLAIN);
     d->out = (size_t)n->out->dims[n->out->rank - 1];
     d->copy = !d->flat || n->norm.groups || !ready(d, step_store(step, n->in[0]));
     d->in_output = step_store(step, n->out) == DTYPE_F32 && d->panels.halves == 1 &&
@@ -475,8 +473,6 @@ bool direct_init(struct step *step, const int *cancel, GError **error)
     size_t thread_floats = d->thread_floats + d->panels.thread_floats;
     step_need_scratch(step, d->norm_bytes + d->strip_bytes + d->panels.range_bytes +
                                 (size_t)parallel_threads() * thread_floats * sizeof(float));
-    enum dtype dtype = d->panels.kept ? DTYPE_BF16 : cpu_weight_dtype(cpu, n->weight);
-    d->weights =
-        step_weight(step, n->weight, panels_packing(&d->panels), NULL, dtype, cancel, error);
+    d->weights = panels_weight(&d->panels, step, n->weight, cancel, error);
     return d->weights && frame_vectors_init(&d->vectors, step, cancel, error);
 }

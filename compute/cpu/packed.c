@@ -86,10 +86,11 @@ static bool reorder(struct cpu *cpu, struct packed *p, const void *plain, GError
 #define CHANGED_COUNT ((size_t)1 << 20)
 
 struct filling {
-    const struct cpu *cpu;
     struct packed *packed;
     size_t piece;         /* elements (whole rows of what is changed), or panels */
     struct panels panels; /* of pairs */
+    char *buffers;        /* one for each thread: floats for panels_pack(), then rows of the file */
+    size_t buffer_bytes;
     const int *cancel;
     GMutex lock;
     GError *error;
@@ -142,9 +143,8 @@ static void fill_panels(void *data, size_t index, int thread)
     size_t first = index % tasks * f->piece, count = MIN(f->piece, s->count - first);
     size_t row = s->in * s->taps, rows = MIN(count * s->panel, s->rows - first * s->panel);
     enum dtype as = pairs_source(w);
-    (void)thread;
-    float *scratch = g_new(float, s->thread_floats);
-    char *from = g_malloc_n(rows * row, dtype_size(as));
+    float *scratch = (float *)(void *)(f->buffers + (size_t)thread * f->buffer_bytes);
+    char *from = (char *)(scratch + s->thread_floats);
     GError *error = NULL;
     if (step_cancelled(f->cancel, &error) ||
         !w->read(w, as, (half * s->rows + first * s->panel) * row, rows * row, from, &error))
@@ -155,15 +155,13 @@ static void fill_panels(void *data, size_t index, int thread)
                         (uint32_t *)f->packed->data +
                             (half * s->count + first + i) * s->depth * s->panel,
                         scratch);
-    g_free(from);
-    g_free(scratch);
 }
 
 static struct panels pairs_of(const struct cpu *cpu, const struct packed *p)
 {
     struct panels s;
     panels_describe(&s, cpu, p->weight,
-                    p->packing == PACK_PAIRS_HALVES ? PANELS_HALVES : PANELS_PLAIN, true);
+                    p->packing == PACK_PAIRS_HALVES ? PANELS_HALVES : PANELS_PLAIN);
     return s;
 }
 
@@ -172,21 +170,31 @@ static bool is_pairs(const struct packed *p)
     return p->packing == PACK_PAIRS || p->packing == PACK_PAIRS_HALVES;
 }
 
-static bool read_pieces(const struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
+static void read_pairs(struct cpu *cpu, struct filling *f, GError **error)
 {
-    struct filling f = {.cpu = cpu, .packed = p, .cancel = cancel};
+    struct packed *p = f->packed;
+    const struct panels *s = &f->panels;
+    f->panels = pairs_of(cpu, p);
+    size_t one = s->panel * s->in * s->taps,
+           most = p->weight->changed ? CHANGED_COUNT : PAIRS_COUNT;
+    f->piece = CLAMP(most / one, 1, s->count);
+    f->buffer_bytes = s->thread_floats * sizeof(float) +
+                      (f->piece * one * dtype_size(pairs_source(p->weight)) + 63) / 64 * 64;
+    size_t bytes = (size_t)parallel_threads() * f->buffer_bytes;
+    f->buffers = cpu_take(cpu, bytes, _("reading a weight"), error);
+    if (f->buffers)
+        parallel_for(s->halves * ((s->count + f->piece - 1) / f->piece), f->cancel, fill_panels, f);
+    cpu_give(cpu, f->buffers, bytes);
+}
+
+static bool read_pieces(struct cpu *cpu, struct packed *p, const int *cancel, GError **error)
+{
+    struct filling f = {.packed = p, .cancel = cancel, .piece = piece_of(p)};
     g_mutex_init(&f.lock);
-    if (is_pairs(p)) {
-        f.panels = pairs_of(cpu, p);
-        size_t one = f.panels.panel * f.panels.in * f.panels.taps;
-        f.piece =
-            CLAMP((p->weight->changed ? CHANGED_COUNT : PAIRS_COUNT) / one, 1, f.panels.count);
-        size_t tasks = (f.panels.count + f.piece - 1) / f.piece;
-        parallel_for(f.panels.halves * tasks, cancel, fill_panels, &f);
-    } else {
-        f.piece = piece_of(p);
+    if (!is_pairs(p))
         parallel_for((weight_count(p->weight) + f.piece - 1) / f.piece, cancel, fill_piece, &f);
-    }
+    else
+        read_pairs(cpu, &f, &f.error);
     g_mutex_clear(&f.lock);
     if (!f.error && step_cancelled(cancel, &f.error))
         g_assert(f.error);
@@ -354,8 +362,6 @@ size_t cpu_weight_bytes(const struct backend *backend, const struct plan *plan)
         enum dtype dtype = w->rank == 1  ? DTYPE_F32
                            : cpu->direct ? cpu_weight_dtype(cpu, w)
                                          : backend->precision;
-        if (w->rank > 1 && cpu->direct && cpu_pairs(cpu) && dtype == DTYPE_F32)
-            dtype = DTYPE_BF16;
         bytes += weight_count(w) * dtype_size(dtype);
     }
     return bytes;

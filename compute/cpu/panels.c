@@ -11,8 +11,9 @@
 #define PAIRS_DEPTH ((size_t)64)
 
 void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
-                     enum panels_form form, bool pairs)
+                     enum panels_form form)
 {
+    bool pairs = cpu_pairs(cpu);
     *s = (struct panels){.kernels = cpu->kernels, .form = form, .pairs = pairs};
     /* F8 has half of the bytes. */
     s->kept =
@@ -80,9 +81,12 @@ static void fill_pairs(const struct panels *s, enum dtype dtype, const char *fro
     }
 }
 
-enum packing panels_packing(const struct panels *s)
+const struct packed *panels_weight(const struct panels *s, struct step *step,
+                                   const struct weight *weight, const int *cancel, GError **error)
 {
-    return !s->kept ? PACK_FILE : s->halves == 2 ? PACK_PAIRS_HALVES : PACK_PAIRS;
+    enum packing packing = !s->kept ? PACK_FILE : s->halves == 2 ? PACK_PAIRS_HALVES : PACK_PAIRS;
+    enum dtype dtype = s->kept ? DTYPE_BF16 : cpu_weight_dtype(step->program->cpu, weight);
+    return step_weight(step, weight, packing, NULL, dtype, cancel, error);
 }
 
 size_t panels_bytes(const struct panels *s)
@@ -101,15 +105,37 @@ void panels_pack(const struct panels *s, size_t index, enum dtype dtype, const v
     fill_pairs(s, dtype, (const char *)rows, panel_rows(s, index % s->count), to, 0, scratch);
 }
 
+/* Where in the file's order the rows of a panel of [half][count] begin. */
+static const char *file_rows(const struct panels *s, const struct packed *weights, size_t half,
+                             size_t panel)
+{
+    size_t row = half * s->rows + panel * s->panel;
+    return (const char *)weights->data + row * s->in * s->taps * dtype_size(weights->dtype);
+}
+
+void panels_read(const struct panels *s, const struct packed *weights, size_t panel, size_t first,
+                 size_t count, float *to)
+{
+    enum dtype dtype = weights->dtype;
+    if (!s->kept) {
+        s->kernels->pack(dtype,
+                         file_rows(s, weights, 0, panel) + first * s->taps * dtype_size(dtype),
+                         s->in * s->taps, panel_rows(s, panel), count, s->taps, to);
+        return;
+    }
+    const uint32_t *pairs = (const uint32_t *)weights->data + panel * s->depth * s->panel;
+    for (size_t tap = 0; tap < s->taps; tap++)
+        s->kernels->unpair(pairs + (tap * s->items + first / 2) * s->panel, count,
+                           to + tap * count * s->panel);
+}
+
 static void fill_one(void *data, size_t index, int thread)
 {
     const struct filling *f = (const struct filling *)data;
     const struct panels *s = f->s;
     size_t half = index / f->count, panel = f->first + index % f->count;
-    size_t row = half * s->rows + panel * s->panel;
     size_t rows = panel_rows(s, panel), size = s->depth * s->panel;
-    const char *from =
-        (const char *)f->weights->data + row * s->in * s->taps * dtype_size(f->weights->dtype);
+    const char *from = file_rows(s, f->weights, half, panel);
     float *whole = f->threads + (size_t)thread * s->thread_floats;
     if (s->pairs) {
         uint32_t *to = (uint32_t *)(void *)(f->to + index * size);

@@ -35,9 +35,14 @@ struct panels {
 };
 
 void panels_describe(struct panels *s, const struct cpu *cpu, const struct weight *w,
-                     enum panels_form form, bool pairs);
-/* What to ask step_weight() for. */
-enum packing panels_packing(const struct panels *s);
+                     enum panels_form form);
+/* The weight as it lies in memory for this product; as step_weight(). */
+const struct packed *panels_weight(const struct panels *s, struct step *step,
+                                   const struct weight *weight, const int *cancel, GError **error);
+/* Channels [first, first + count) of one panel as F32, [tap][count][panel]; `first` is even. Not
+ * for PANELS_PHASES. */
+void panels_read(const struct panels *s, const struct packed *weights, size_t panel, size_t first,
+                 size_t count, float *to);
 /* Bytes of all, in this form. */
 size_t panels_bytes(const struct panels *s);
 /*

@@ -31,14 +31,13 @@
 
 struct winograd {
     const struct packed *weights;
-    struct panels file; /* how they lie in memory */
+    struct panels panels; /* how they lie in memory */
     struct frame_vectors vectors;
     size_t batch, height, width, in, out; /* of the output, but `in` */
     size_t scale;                         /* of the input: frame.h */
     size_t across, down;                  /* tiles of an image */
     size_t strip_down;                    /* rows of tiles in a strip, of one image */
     size_t images;                        /* whole images in one strip */
-    size_t panel, panels;                 /* columns of one, and how many */
     size_t sum_floats;                    /* of a block, at most */
     size_t norm_bytes, frame_floats, v_floats, thread_floats;
 };
@@ -103,42 +102,25 @@ static void input_task(void *data, size_t index, int thread)
 
 /* ---- the products ---- */
 
-/* Some channels of a panel, [9][depth][panel] of F32. */
-static void read_weights(const struct winograd *w, const struct kernels *k, size_t column, size_t c,
-                         size_t depth, float *to)
-{
-    if (w->file.kept) {
-        const uint32_t *pairs = (const uint32_t *)w->weights->data + column * w->file.depth;
-        for (size_t tap = 0; tap < 9; tap++)
-            k->unpair(pairs + (tap * w->file.items + c / 2) * w->panel, depth,
-                      to + tap * depth * w->panel);
-        return;
-    }
-    enum dtype dtype = w->weights->dtype;
-    const char *rows = (const char *)w->weights->data;
-    rows += (column * w->in + c) * 9 * dtype_size(dtype);
-    k->pack(dtype, rows, w->in * 9, MIN(w->panel, w->out - column), depth, 9, to);
-}
-
 /* Sums over all channels for a panel from `column` on: [product][tile][panel]. */
 static void add_products(const struct pass *p, size_t block, size_t column, float *sums,
                          float *scratch)
 {
     const struct winograd *w = p->w;
     const struct kernels *k = p->cpu->kernels;
-    size_t tiles = block_tiles(p, block), stride = tiles * w->panel + PAD;
+    size_t tiles = block_tiles(p, block), stride = tiles * w->panels.panel + PAD;
     static const float zeros[PANEL_MOST];
-    float *plain = scratch, *transformed = scratch + 9 * DEPTH * w->panel;
+    float *plain = scratch, *transformed = scratch + 9 * DEPTH * w->panels.panel;
     for (size_t c = 0; c < w->in; c += DEPTH) {
-        size_t depth = MIN(DEPTH, w->in - c), u_stride = depth * w->panel + PAD;
-        read_weights(w, k, column, c, depth, plain);
+        size_t depth = MIN(DEPTH, w->in - c), u_stride = depth * w->panels.panel + PAD;
+        panels_read(&w->panels, w->weights, column / w->panels.panel, c, depth, plain);
         k->winograd_weights(plain, depth, transformed, u_stride);
         const float *v = v_of(p, block, tiles, c);
         const struct product_piece piece = {.depth = depth};
         for (size_t i = 0; i < PRODUCTS; i++)
             k->product(tiles, v + i * v_stride(tiles, depth), depth, &piece, 1,
-                       transformed + i * u_stride, c ? sums + i * stride : zeros, c ? w->panel : 0,
-                       sums + i * stride, w->panel);
+                       transformed + i * u_stride, c ? sums + i * stride : zeros,
+                       c ? w->panels.panel : 0, sums + i * stride, w->panels.panel);
     }
 }
 
@@ -149,14 +131,14 @@ static void finish_pixels(const struct pass *p, const float *tile, size_t image,
                           size_t column)
 {
     const struct winograd *w = p->w;
-    size_t n = MIN(w->panel, w->out - column);
+    size_t n = MIN(w->panels.panel, w->out - column);
     for (size_t i = 0; i < TILE * TILE; i++) {
         size_t row = y + i / TILE, pixel = x + i % TILE;
         if (row >= w->height || pixel >= w->width)
             continue;
         float other[PANEL_MOST], sum[PANEL_MOST];
         size_t element = ((image * w->height + row) * w->width + pixel) * w->out + column;
-        memcpy(sum, tile + i * w->panel, n * sizeof *sum);
+        memcpy(sum, tile + i * w->panels.panel, n * sizeof *sum);
         if (p->residual) {
             enum dtype store = step_store(p->step, p->node->residual);
             const float *r = row_read(p->cpu, store, p->residual, element, n, other);
@@ -174,17 +156,17 @@ static void finish_pixels(const struct pass *p, const float *tile, size_t image,
 static void finish_block(const struct pass *p, size_t block, size_t column, const float *sums)
 {
     const struct winograd *w = p->w;
-    size_t tiles = block_tiles(p, block), stride = tiles * w->panel + PAD, last = SIZE_MAX;
+    size_t tiles = block_tiles(p, block), stride = tiles * w->panels.panel + PAD, last = SIZE_MAX;
     bool store = p->out_type == DTYPE_F32 && p->node->activation == OP_COUNT &&
                  (!p->residual || step_store(p->step, p->node->residual) == DTYPE_F32) &&
-                 column + w->panel <= w->out;
+                 column + w->panels.panel <= w->out;
     float start[PANEL_MOST], tile[TILE * TILE * PANEL_MOST];
-    for (size_t i = 0; i < tiles; i++, sums += w->panel) {
+    for (size_t i = 0; i < tiles; i++, sums += w->panels.panel) {
         size_t index = block * p->block + i, row = index / w->across;
         size_t image = p->frame.image + row / p->down, x = index % w->across * TILE;
         size_t y = (p->first + row % p->down) * TILE;
         if (image != last)
-            frame_start_row(&p->frame, last = image, 0, w->out, column, w->panel, start);
+            frame_start_row(&p->frame, last = image, 0, w->out, column, w->panels.panel, start);
         if (store && y + TILE <= w->height && x + TILE <= w->width) {
             size_t at = ((image * w->height + y) * w->width + x) * w->out + column;
             const float *residual = (const float *)(const void *)p->residual;
@@ -193,8 +175,8 @@ static void finish_block(const struct pass *p, size_t block, size_t column, cons
                                              w->out);
             continue;
         }
-        p->cpu->kernels->winograd_output(sums, stride, start, NULL, tile, TILE * w->panel,
-                                         w->panel);
+        p->cpu->kernels->winograd_output(sums, stride, start, NULL, tile, TILE * w->panels.panel,
+                                         w->panels.panel);
         finish_pixels(p, tile, image, y, x, column);
     }
 }
@@ -203,7 +185,7 @@ static void product_task(void *data, size_t index, int thread)
 {
     const struct pass *p = (const struct pass *)data;
     const struct winograd *w = p->w;
-    size_t block = index % p->blocks, column = index / p->blocks * w->panel;
+    size_t block = index % p->blocks, column = index / p->blocks * w->panels.panel;
     float *sums = p->threads + (size_t)thread * w->thread_floats;
     add_products(p, block, column, sums, sums + w->sum_floats);
     finish_block(p, block, column, sums);
@@ -215,7 +197,7 @@ static void product_task(void *data, size_t index, int thread)
 static void cut_blocks(struct pass *p)
 {
     size_t blocks = (p->tiles + BLOCK_TILES - 1) / BLOCK_TILES;
-    while (blocks * p->w->panels < TASKS && p->tiles / (2 * blocks) >= 6)
+    while (blocks * p->w->panels.count < TASKS && p->tiles / (2 * blocks) >= 6)
         blocks *= 2;
     size_t even = (p->tiles + blocks - 1) / blocks;
     p->block = MIN((even + 5) / 6 * 6, MIN(BLOCK_TILES, p->tiles));
@@ -230,7 +212,7 @@ static bool run_strip(struct pass *p, size_t images, const int *cancel)
     cut_blocks(p);
     return frame_fill(&p->frame, images, p->down * TILE + 2, cancel) &&
            parallel_for(p->blocks * chunks_of(w), cancel, input_task, p) &&
-           parallel_for(p->blocks * w->panels, cancel, product_task, p);
+           parallel_for(p->blocks * w->panels.count, cancel, product_task, p);
 }
 
 static bool winograd_run(struct step *step, const int *cancel, GError **error)
@@ -308,7 +290,6 @@ static void cut_strips(struct winograd *w)
 bool winograd_init(struct step *step, const int *cancel, GError **error)
 {
     const struct node *n = step->node;
-    struct cpu *cpu = step->program->cpu;
     struct winograd *w = g_new0(struct winograd, 1);
     step->class = &winograd_class;
     step->state = w;
@@ -320,18 +301,16 @@ bool winograd_init(struct step *step, const int *cancel, GError **error)
     w->scale = n->upsample ? 2 : 1;
     w->across = (w->width + TILE - 1) / TILE;
     w->down = (w->height + TILE - 1) / TILE;
-    w->panel = (size_t)cpu->kernels->panel;
-    w->panels = (w->out + w->panel - 1) / w->panel;
+    panels_describe(&w->panels, step->program->cpu, n->weight, PANELS_PLAIN);
     cut_strips(w);
     w->norm_bytes = frame_norm_bytes(step);
     size_t tiles = MIN(BLOCK_TILES, w->images * w->strip_down * w->across);
     size_t depth = MIN(DEPTH, w->in);
-    w->sum_floats = PRODUCTS * (tiles * w->panel + PAD);
-    w->thread_floats = w->sum_floats + 9 * DEPTH * w->panel + PRODUCTS * (depth * w->panel + PAD);
+    w->sum_floats = PRODUCTS * (tiles * w->panels.panel + PAD);
+    w->thread_floats =
+        w->sum_floats + 9 * DEPTH * w->panels.panel + PRODUCTS * (depth * w->panels.panel + PAD);
     size_t floats = w->frame_floats + w->v_floats + (size_t)parallel_threads() * w->thread_floats;
     step_need_scratch(step, w->norm_bytes + floats * sizeof(float));
-    panels_describe(&w->file, cpu, n->weight, PANELS_PLAIN, cpu_pairs(cpu));
-    enum dtype dtype = w->file.kept ? DTYPE_BF16 : cpu_weight_dtype(cpu, n->weight);
-    w->weights = step_weight(step, n->weight, panels_packing(&w->file), NULL, dtype, cancel, error);
+    w->weights = panels_weight(&w->panels, step, n->weight, cancel, error);
     return w->weights && frame_vectors_init(&w->vectors, step, cancel, error);
 }
