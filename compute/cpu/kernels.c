@@ -15,47 +15,31 @@ static void from_bf16(const uint16_t *x, float *y, size_t n)
     }
 }
 
-static uint32_t bf16_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1), quiet = bits | 0x400000;
-    return (bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded; /* in the upper half */
-}
-
 static void to_bf16(const float *x, uint16_t *y, size_t n)
 {
     size_t i = 0;
-#ifdef __AVX512BF16__
     for (; i + VECTOR <= n; i += VECTOR)
-        _mm256_storeu_si256((__m256i *)(void *)(y + i),
-                            (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
-#endif
-    for (; i < n; i++)
-        y[i] = (uint16_t)(bf16_of(x[i]) >> 16);
-}
-
-/* A row of pairs from two rows of F32. */
-INLINE void pair_rows(const float *first, const float *second, uint32_t *to)
-{
-#ifdef __AVX512BF16__
-    for (size_t k = 0; k < PANEL; k += VECTOR) {
-        __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(first + k));
-        __m256i high = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(second + k));
-        __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
-        _mm512_storeu_si512(to + k, _mm512_or_si512(_mm512_cvtepu16_epi32(low), upper));
-    }
-#else
-    for (size_t k = 0; k < PANEL; k++)
-        to[k] = bf16_of(first[k]) >> 16 | (bf16_of(second[k]) & 0xffff0000u);
-#endif
+        vec_store_bf16(y + i, vec_load(x + i));
+    if (i == n)
+        return;
+    /* The last few through a copy: nothing is read or written beside them. */
+    float from[VECTOR] = {0};
+    uint16_t made[VECTOR];
+    memcpy(from, x + i, (n - i) * sizeof *from);
+    vec_store_bf16(made, vec_load(from));
+    memcpy(y + i, made, (n - i) * sizeof *made);
 }
 
 static void pair(const float *w, size_t depth, uint32_t *to)
 {
     static const float zeros[PANEL];
-    for (size_t i = 0; i < depth; i += 2, w += 2 * PANEL, to += PANEL)
-        pair_rows(w, i + 1 < depth ? w + PANEL : zeros, to);
+    for (size_t i = 0; i < depth; i += 2, w += 2 * PANEL, to += PANEL) {
+        const float *next = i + 1 < depth ? w + PANEL : zeros;
+        for (size_t k = 0; k < PANEL; k += VECTOR) {
+            vec_u32 both = vec_to_bf16(vec_load(w + k)) | vec_to_bf16(vec_load(next + k)) << 16;
+            memcpy(to + k, &both, sizeof both);
+        }
+    }
 }
 
 static void unpair(const uint32_t *pairs, size_t depth, float *w)

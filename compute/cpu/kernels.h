@@ -1,7 +1,8 @@
 /*
- * The loops oneDNN lacks, compiled once per instruction set (AVX-512 with and
- * without BF16, AVX2 with FMA, plain) and chosen at run time. All work on F32
- * rows; callers convert BF16 on the way. NaN and infinity go through every one
+ * The inner loops of the CPU back end, compiled once per instruction set
+ * (AVX-512 with and without BF16, AVX2 with FMA, plain) and chosen at run time.
+ * Where it is not said otherwise they work on F32 rows, and callers convert
+ * BF16 on the way. NaN and infinity go through every one
  * of them. Pure functions, any thread. Sums run in a fixed order, so results do
  * not depend on the number of threads.
  */

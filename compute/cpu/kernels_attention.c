@@ -105,27 +105,12 @@ static void scores(const struct attention_tile *tile, int64_t first, float *s)
 
 #ifdef KERNELS_PAIRS
 typedef uint16_t weight_item;
-
 #define EXP2 vec_exp2_short
-
-INLINE void store_weights(uint16_t *to, vec e)
-{
-#ifdef __AVX512BF16__
-    _mm256_storeu_si256((__m256i *)(void *)to, (__m256i)_mm512_cvtneps_pbh((__m512)e));
-#else
-    vec_u32 bits = (vec_u32)e, nan = (vec_u32)(e != e);
-    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 | (nan & 0x7fc0);
-    *(vec_u16 *)to = __builtin_convertvector(bits, vec_u16);
-#endif
-}
+#define STORE vec_store_bf16
 #else
 typedef float weight_item;
 #define EXP2 vec_exp2
-
-INLINE void store_weights(float *to, vec e)
-{
-    vec_store(to, e);
-}
+#define STORE vec_store
 #endif
 
 /* Scores become weights, which may lie in their place; n is a multiple of 16. The sum stays in
@@ -144,7 +129,7 @@ static void soften(const float *s, size_t n, float scale, weight_item *weights, 
     vec total = vec_load(sum) * *correction;
     for (size_t i = 0; i < n; i += VECTOR) {
         vec e = EXP2(vec_load(s + i) * factor - top);
-        store_weights(weights + i, e);
+        STORE(weights + i, e);
         total += e;
     }
     vec_store(sum, total);

@@ -50,6 +50,24 @@ INLINE vec vec_splat(float x)
     return x - (vec){0};
 }
 
+/* Rounded to the nearest BF16, in the lower half of each lane; a NaN stays one. In hardware,
+ * denormals are 0. */
+INLINE vec_u32 vec_to_bf16(vec x)
+{
+#if defined(__AVX512BF16__)
+    return (vec_u32)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    vec_u32 bits = (vec_u32)x, nan = (vec_u32)(x != x);
+    vec_u32 rounded = bits + 0x7fff + ((bits >> 16) & 1), quiet = bits | 0x400000;
+    return ((rounded & ~nan) | (quiet & nan)) >> 16;
+#endif
+}
+
+INLINE void vec_store_bf16(uint16_t *to, vec x)
+{
+    *(vec_u16 *)to = __builtin_convertvector(vec_to_bf16(x), vec_u16);
+}
+
 /* The larger; y where one is NaN. */
 INLINE vec vec_max(vec x, vec y)
 {
@@ -117,30 +135,36 @@ INLINE vec vec_scale(vec p, vec whole)
 }
 #endif
 
-/* 2^x for x <= 0, at least 2^-126; NaN stays NaN. To 3e-6 of it: enough for a BF16. */
-INLINE vec vec_exp2_short(vec x)
+/* 2^x for x <= 0, at least 2^-126; NaN stays NaN. The polynomial of the rest, highest power first.
+ */
+INLINE vec vec_exp2_by(const float *c, size_t n, vec x)
 {
     vec whole, r = vec_split(vec_max(vec_splat(-126.0f), x), &whole);
-    vec p = vec_splat(9.570101908e-3f);
-    p = p * r + vec_splat(5.591786032e-2f);
-    p = p * r + vec_splat(2.402474483e-1f);
-    p = p * r + vec_splat(6.931218147e-1f);
-    p = p * r + vec_splat(9.999992614e-1f);
+    vec p = vec_splat(c[0]);
+    for (size_t i = 1; i < n; i++)
+        p = p * r + vec_splat(c[i]);
     return vec_scale(p, whole);
 }
 
-/* The same to 2 ulp. */
+/* To 3e-6 of it: enough for a BF16. */
+INLINE vec vec_exp2_short(vec x)
+{
+    static const float c[] = {9.570101908e-3f, 5.591786032e-2f, 2.402474483e-1f, 6.931218147e-1f,
+                              9.999992614e-1f};
+    return vec_exp2_by(c, sizeof c / sizeof *c, x);
+}
+
+/* To 2 ulp. */
 INLINE vec vec_exp2(vec x)
 {
-    vec whole, r = vec_split(vec_max(vec_splat(-126.0f), x), &whole);
-    vec p = vec_splat(1.535336188319500e-4f);
-    p = p * r + vec_splat(1.339887440266574e-3f);
-    p = p * r + vec_splat(9.618437357674640e-3f);
-    p = p * r + vec_splat(5.550332471162809e-2f);
-    p = p * r + vec_splat(2.402264791363012e-1f);
-    p = p * r + vec_splat(6.931472028550421e-1f);
-    p = p * r + vec_splat(1.0f);
-    return vec_scale(p, whole);
+    static const float c[] = {1.535336188319500e-4f,
+                              1.339887440266574e-3f,
+                              9.618437357674640e-3f,
+                              5.550332471162809e-2f,
+                              2.402264791363012e-1f,
+                              6.931472028550421e-1f,
+                              1.0f};
+    return vec_exp2_by(c, sizeof c / sizeof *c, x);
 }
 
 /*
