@@ -7,6 +7,7 @@
  */
 #include "compute/op.h"
 #include "tests/backends.h"
+#include "weights/convert.h"
 
 #include <time.h>
 
@@ -20,33 +21,11 @@ static float *random_values(size_t n, unsigned seed, float scale)
     return v;
 }
 
-static uint16_t to_half(float value)
-{
-    _Float16 h = (_Float16)value;
-    uint16_t u;
-    memcpy(&u, &h, 2);
-    return u;
-}
-
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 static bool read_values(const struct weight *w, enum dtype as, size_t first, size_t count,
                         void *dst, GError **error)
 {
     (void)error;
-    const float *v = (const float *)w->owner + first;
-    for (size_t i = 0; i < count; i++) {
-        if (as == DTYPE_F32)
-            ((float *)dst)[i] = v[i];
-        else
-            ((uint16_t *)dst)[i] = as == DTYPE_BF16 ? to_bf16(v[i]) : to_half(v[i]);
-    }
-    return true;
+    return convert_elements(DTYPE_F32, (const float *)w->owner + first, as, dst, count);
 }
 
 static struct backend *backend;
