@@ -34,13 +34,23 @@ bool engine_input_error(GError **error, const char *format, ...)
     return false;
 }
 
+/* A quote ends there, in whatever language. */
+static bool is_behind_quote(const char *text, const char *place)
+{
+    GUnicodeType type = place > text ? g_unichar_type(g_utf8_get_char(g_utf8_prev_char(place)))
+                                     : G_UNICODE_UNASSIGNED;
+
+    return type == G_UNICODE_INITIAL_PUNCTUATION || type == G_UNICODE_FINAL_PUNCTUATION;
+}
+
 /* "Can't open “x”: ", which several parts of one model begin with. */
 static size_t common_start(const char *a, const char *b)
 {
-    const char *colon = strstr(a, "”: "), *german = strstr(a, "“: ");
-    if (!colon)
-        colon = german;
-    size_t n = colon ? (size_t)(colon - a) + strlen("”: ") : 0;
+    const char *colon = strstr(a, ": ");
+
+    while (colon && !is_behind_quote(a, colon))
+        colon = strstr(colon + 1, ": ");
+    size_t n = colon ? (size_t)(colon - a) + strlen(": ") : 0;
 
     return n && strncmp(a, b, n) == 0 ? n : 0;
 }
