@@ -232,10 +232,7 @@ FigExportDialog *fig_export_dialog_new(GtkWindow *parent, FigBridge *bridge, GLi
     FigExportDialog *self = g_object_new(FIG_TYPE_EXPORT_DIALOG, "transient-for", parent, NULL);
     self->bridge = g_object_ref(bridge);
     self->pictures = g_object_ref(pictures);
-    const char *last = fig_record_text(fig_bridge_settings(bridge), "export-folder");
-    if (!g_file_test(last, G_FILE_TEST_IS_DIR))
-        last = g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
-    self->folder = g_strdup(last);
+    self->folder = g_strdup(fig_settings_export_folder(fig_bridge_settings(bridge)));
     guint n = g_list_model_get_n_items(pictures);
     g_autofree char *title =
         g_strdup_printf(g_dngettext(NULL, "Export %u Picture", "Export %u Pictures", n), n);

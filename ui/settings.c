@@ -97,3 +97,11 @@ FigSettings *fig_settings_new(FigRequest *request)
     g_signal_connect_swapped(request, "notify", G_CALLBACK(save_soon), self);
     return self;
 }
+
+const char *fig_settings_export_folder(FigSettings *self)
+{
+    const char *last = fig_record_text(self, "export-folder");
+    return g_file_test(last, G_FILE_TEST_IS_DIR)
+               ? last
+               : g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
+}

@@ -14,3 +14,6 @@ G_DECLARE_FINAL_TYPE(FigSettings, fig_settings, FIG, SETTINGS, FigRecord)
  * the file. */
 FigSettings *fig_settings_new(FigRequest *request);
 void fig_settings_flush(FigSettings *self);
+/* Where copies went last, as long as that folder is there; else the user's Pictures, NULL where
+ * there are none. Borrowed until the setting changes. */
+const char *fig_settings_export_folder(FigSettings *self);

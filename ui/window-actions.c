@@ -161,9 +161,8 @@ static void save_as(GtkWidget *widget, const char *name, GVariant *parameter)
     g_autofree char *base = path ? g_path_get_basename(path) : g_strdup(_("picture.png"));
     self->chooser = gtk_file_chooser_native_new(_("Save Picture"), GTK_WINDOW(self),
                                                 GTK_FILE_CHOOSER_ACTION_SAVE, NULL, NULL);
-    const char *last = fig_record_text(self->settings, "export-folder"),
-               *usual = g_get_user_special_dir(G_USER_DIRECTORY_PICTURES);
-    g_autoptr(GFile) folder = g_file_new_for_path(*last ? last : usual ? usual : g_get_home_dir());
+    const char *usual = fig_settings_export_folder(self->settings);
+    g_autoptr(GFile) folder = g_file_new_for_path(usual ? usual : g_get_home_dir());
     gtk_file_chooser_set_current_folder(GTK_FILE_CHOOSER(self->chooser), folder, NULL);
     gtk_file_chooser_set_current_name(GTK_FILE_CHOOSER(self->chooser), base);
     g_signal_connect_swapped(self->chooser, "response", G_CALLBACK(saved_as), self);
