@@ -67,11 +67,11 @@ def main():
     a = p.parse_args()
     to = pathlib.Path(a.to)
     ck = torch.load(a.unet, map_location="cpu")
-    unet, enc, vae = model.build_unet(), model.build_text(), vae_module.build()
+    unet, enc = model.build_unet(), model.build_text()
     unet.load_state_dict({n[5:]: q for n, q in ck["ema"].items() if n.startswith("unet.")})
     enc.load_state_dict({n[5:]: q for n, q in ck["ema"].items() if n.startswith("text.")}, strict=False)
     decoder = vae_module.FINAL.with_name(vae_module.FINAL.name + "-decoder") / "last.pt"
-    vae.load_state_dict(torch.load(a.vae or (decoder if decoder.exists() else vae_module.FINAL / "last.pt"), map_location="cpu")["vae"])
+    vae = vae_module.load(a.vae or (decoder if decoder.exists() else vae_module.FINAL / "last.pt"), "cpu")
     vae.register_to_config(scaling_factor=round(ck["scale"], 6))
     write_json(to / "model_index.json", INDEX)
     write_json(to / "scheduler" / "scheduler_config.json", SCHEDULER)
