@@ -16,7 +16,7 @@ void metadata_take_sampler(const struct metadata *m, struct request *r, GPtrArra
     const char *sampler_text = metadata_get(m, "Sampler");
     const char *schedule_text = metadata_get(m, "Schedule type");
     enum sched_sampler sampler;
-    enum sched_schedule schedule = SCHED_AUTOMATIC;
+    enum sched_schedule schedule = SCHEDULE_AUTOMATIC;
 
     if (!sampler_text)
         return;

@@ -21,12 +21,12 @@ static enum sched_spacing own_spacing(enum sched_sampler sampler)
 static enum sched_schedule sigmas(struct config *c)
 {
     if (config_bool(c, "use_karras_sigmas", false))
-        return SCHED_KARRAS;
+        return SCHEDULE_KARRAS;
     if (config_bool(c, "use_exponential_sigmas", false))
-        return SCHED_EXPONENTIAL;
+        return SCHEDULE_EXPONENTIAL;
     if (config_bool(c, "use_beta_sigmas", false))
-        return SCHED_BETA;
-    return SCHED_MODEL;
+        return SCHEDULE_BETA;
+    return SCHEDULE_MODEL;
 }
 
 bool schedule_read(struct sched_model *model, const json_t *json, enum sched_sampler sampler,

@@ -133,7 +133,7 @@ static bool resolve_names(struct settings *s, GError **error)
     GError *problem = NULL;
 
     s->sampler = sched_params_default().sampler;
-    s->schedule = SCHED_AUTOMATIC;
+    s->schedule = SCHEDULE_AUTOMATIC;
     if (s->request.sampler &&
         !sched_sampler_parse(s->request.sampler, &s->sampler, &s->schedule, &problem))
         return take_over(problem, error);

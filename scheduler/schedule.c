@@ -157,28 +157,28 @@ static void sigmas_of(enum sched_schedule schedule, double *sigma, int n,
 {
     double lo = table->sigma[0], hi = table->sigma[table->n - 1];
     switch (schedule) {
-    case SCHED_KARRAS:
+    case SCHEDULE_KARRAS:
         sched_karras(sigma, n, lo, hi, isnan(p->rho) ? 7.0 : p->rho);
         break;
-    case SCHED_EXPONENTIAL:
+    case SCHEDULE_EXPONENTIAL:
         exponential_sigmas(sigma, n, lo, hi, 1.0);
         break;
-    case SCHED_POLYEXPONENTIAL:
+    case SCHEDULE_POLYEXPONENTIAL:
         exponential_sigmas(sigma, n, lo, hi, isnan(p->rho) ? 1.0 : p->rho);
         break;
-    case SCHED_SGM_UNIFORM:
+    case SCHEDULE_SGM_UNIFORM:
         uniform_sigmas(sigma, n, n + 1, table);
         break;
-    case SCHED_KL_OPTIMAL:
+    case SCHEDULE_KL_OPTIMAL:
         kl_optimal_sigmas(sigma, n, lo, hi);
         break;
-    case SCHED_ALIGN_YOUR_STEPS:
+    case SCHEDULE_ALIGN_YOUR_STEPS:
         ays_sigmas(sigma, n, m->sdxl ? AYS_SDXL : AYS_SD);
         break;
-    case SCHED_SIMPLE:
+    case SCHEDULE_SIMPLE:
         simple_sigmas(sigma, n, table);
         break;
-    case SCHED_BETA:
+    case SCHEDULE_BETA:
         beta_sigmas(sigma, n, lo, hi, p->beta_a, p->beta_b);
         break;
     default: /* Uniform and Normal: two names for the same sigmas */
@@ -190,22 +190,22 @@ static enum sched_schedule resolve(const struct sched_model *m, const struct sch
 {
     const struct sched_traits *traits = sched_sampler_traits(p->sampler);
     enum sched_schedule schedule = p->schedule;
-    if (schedule == SCHED_AUTOMATIC) {
+    if (schedule == SCHEDULE_AUTOMATIC) {
         bool own = m->has_config || m->zero_snr || m->spacing == SCHED_SPACING_TRAILING;
-        schedule = own ? SCHED_MODEL : traits->automatic;
+        schedule = own ? SCHEDULE_MODEL : traits->automatic;
     }
     /* LCM and TCD schedulers have no other spacing of their own. */
-    if (schedule == SCHED_MODEL && traits->automatic == SCHED_DISTILLED)
-        schedule = SCHED_DISTILLED;
-    if (schedule == SCHED_DISTILLED && p->steps > MIN(DISTILLED_STEPS, m->train_steps))
-        schedule = SCHED_TRAILING;
+    if (schedule == SCHEDULE_MODEL && traits->automatic == SCHEDULE_DISTILLED)
+        schedule = SCHEDULE_DISTILLED;
+    if (schedule == SCHEDULE_DISTILLED && p->steps > MIN(DISTILLED_STEPS, m->train_steps))
+        schedule = SCHEDULE_TRAILING;
     return schedule;
 }
 
 static bool schedule_is_spaced(enum sched_schedule schedule)
 {
-    return schedule == SCHED_MODEL || schedule == SCHED_LEADING || schedule == SCHED_LINSPACE ||
-           schedule == SCHED_TRAILING;
+    return schedule == SCHEDULE_MODEL || schedule == SCHEDULE_LEADING ||
+           schedule == SCHEDULE_LINSPACE || schedule == SCHEDULE_TRAILING;
 }
 
 /*
@@ -245,9 +245,9 @@ static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct
     bool spaced = grid == SCHED_GRID_EULER;
     double hi = spaced ? nodes->node[0].sigma : table->sigma[table->n - 1];
     double lo = spaced ? nodes->node[n - 1].sigma : table->sigma[0];
-    if (m->sigmas == SCHED_KARRAS)
+    if (m->sigmas == SCHEDULE_KARRAS)
         sched_karras(sigma, n, lo, hi, 7.0);
-    else if (m->sigmas == SCHED_EXPONENTIAL)
+    else if (m->sigmas == SCHEDULE_EXPONENTIAL)
         exponential_sigmas(sigma, n, lo, hi, 1.0);
     else
         beta_sigmas(sigma, n, lo, hi, 0.6, 0.6);
@@ -259,7 +259,7 @@ static void config_sigmas(struct sched_nodes *nodes, double *sigma, const struct
          */
         if (grid == SCHED_GRID_DPM)
             nodes->node[i].t =
-                m->sigmas == SCHED_KARRAS ? rint(nodes->node[i].t) : floor(nodes->node[i].t);
+                m->sigmas == SCHEDULE_KARRAS ? rint(nodes->node[i].t) : floor(nodes->node[i].t);
     }
 }
 
@@ -268,15 +268,15 @@ static void spaced_nodes(struct sched_nodes *nodes, double *values, const struct
 {
     enum sched_grid grid = sched_sampler_traits(p->sampler)->grid;
     enum sched_spacing spacing = m->spacing;
-    if (nodes->schedule != SCHED_MODEL)
-        spacing = nodes->schedule == SCHED_LEADING    ? SCHED_SPACING_LEADING
-                  : nodes->schedule == SCHED_LINSPACE ? SCHED_SPACING_LINSPACE
-                                                      : SCHED_SPACING_TRAILING;
+    if (nodes->schedule != SCHEDULE_MODEL)
+        spacing = nodes->schedule == SCHEDULE_LEADING    ? SCHED_SPACING_LEADING
+                  : nodes->schedule == SCHEDULE_LINSPACE ? SCHED_SPACING_LINSPACE
+                                                         : SCHED_SPACING_TRAILING;
     space_timesteps(values, nodes->n, m, grid, spacing);
     for (int i = 0; i < nodes->n; i++)
         node_set_t(&nodes->node[i], table, values[i]);
     bool vp = sched_sampler_traits(p->sampler)->vp;
-    if (nodes->schedule == SCHED_MODEL && m->sigmas != SCHED_MODEL && !vp)
+    if (nodes->schedule == SCHEDULE_MODEL && m->sigmas != SCHEDULE_MODEL && !vp)
         config_sigmas(nodes, values, table, m, grid);
     nodes->unit_start = grid == SCHED_GRID_DPM || spacing == SCHED_SPACING_LEADING;
 }
@@ -287,7 +287,7 @@ static void sigma_nodes(struct sched_nodes *nodes, double *values, const struct 
     int n = nodes->n;
     /* A1111 asks for one sigma more and drops the last but the 0 for these samplers. */
     bool discard = sched_sampler_traits(p->sampler)->discard && n < m->train_steps;
-    if (nodes->schedule == SCHED_DDIM_UNIFORM) {
+    if (nodes->schedule == SCHEDULE_DDIM_UNIFORM) {
         ddim_uniform_timesteps(values, n, m->train_steps);
         for (int i = 0; i < n; i++)
             values[i] = table->sigma[(int)values[i]];
@@ -324,8 +324,8 @@ bool sched_nodes_init(struct sched_nodes *nodes, const struct sched_table *table
     nodes->schedule = resolve(model, params);
     nodes->unit_start = false;
     g_autofree double *values = g_new(double, n + 1);
-    if (nodes->schedule == SCHED_DISTILLED || nodes->schedule == SCHED_TURBO) {
-        if (nodes->schedule == SCHED_DISTILLED)
+    if (nodes->schedule == SCHEDULE_DISTILLED || nodes->schedule == SCHEDULE_TURBO) {
+        if (nodes->schedule == SCHEDULE_DISTILLED)
             distilled_timesteps(values, n, model->train_steps);
         else
             space_timesteps(values, n, model, SCHED_GRID_DDIM, SCHED_SPACING_TRAILING);

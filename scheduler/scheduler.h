@@ -63,28 +63,28 @@ enum sched_sampler {
 enum sched_schedule {
     /*
      * A model with its own scheduler_config.json (sched_model.has_config), with zero terminal SNR
-     * or with trailing spacing: SCHED_MODEL. Else what A1111 pairs with the sampler (Karras for
+     * or with trailing spacing: SCHEDULE_MODEL. Else what A1111 pairs with the sampler (Karras for
      * DPM++ 2M, Exponential for the multistep SDE ones, Uniform for Euler, the model's own spacing
      * for DDIM, DDPM, PLMS and UniPC, 50 distillation steps for LCM and TCD).
      */
-    SCHED_AUTOMATIC,
-    SCHED_MODEL, /* the model's config: sched_model.spacing and sched_model.sigmas */
-    SCHED_UNIFORM,
-    SCHED_KARRAS,
-    SCHED_EXPONENTIAL,
-    SCHED_POLYEXPONENTIAL,
-    SCHED_SGM_UNIFORM,
-    SCHED_KL_OPTIMAL,
-    SCHED_ALIGN_YOUR_STEPS,
-    SCHED_SIMPLE,
-    SCHED_NORMAL,
-    SCHED_DDIM_UNIFORM,
-    SCHED_BETA,
-    SCHED_TURBO,
-    SCHED_LEADING,   /* diffusers' timestep_spacing, whatever the config says */
-    SCHED_LINSPACE,  /* the same */
-    SCHED_TRAILING,  /* the same */
-    SCHED_DISTILLED, /* LCM's and TCD's subset of 50 steps */
+    SCHEDULE_AUTOMATIC,
+    SCHEDULE_MODEL, /* the model's config: sched_model.spacing and sched_model.sigmas */
+    SCHEDULE_UNIFORM,
+    SCHEDULE_KARRAS,
+    SCHEDULE_EXPONENTIAL,
+    SCHEDULE_POLYEXPONENTIAL,
+    SCHEDULE_SGM_UNIFORM,
+    SCHEDULE_KL_OPTIMAL,
+    SCHEDULE_ALIGN_YOUR_STEPS,
+    SCHEDULE_SIMPLE,
+    SCHEDULE_NORMAL,
+    SCHEDULE_DDIM_UNIFORM,
+    SCHEDULE_BETA,
+    SCHEDULE_TURBO,
+    SCHEDULE_LEADING,   /* diffusers' timestep_spacing, whatever the config says */
+    SCHEDULE_LINSPACE,  /* the same */
+    SCHEDULE_TRAILING,  /* the same */
+    SCHEDULE_DISTILLED, /* LCM's and TCD's subset of 50 steps */
     SCHED_N_SCHEDULES
 };
 
@@ -103,9 +103,9 @@ struct sched_model {
     enum sched_spacing spacing; /* timestep_spacing */
     int steps_offset;
     bool set_alpha_to_one;      /* of DDIM and PLMS */
-    enum sched_schedule sigmas; /* SCHED_MODEL, or KARRAS, EXPONENTIAL, BETA for use_*_sigmas */
-    bool has_config;            /* the model came with a scheduler config (see SCHED_AUTOMATIC) */
-    bool sdxl;                  /* picks the Align Your Steps table */
+    enum sched_schedule sigmas; /* SCHEDULE_MODEL, or KARRAS, EXPONENTIAL, BETA for use_*_sigmas */
+    bool has_config; /* the model came with a scheduler config (see SCHEDULE_AUTOMATIC) */
+    bool sdxl;       /* picks the Align Your Steps table */
 };
 #define SCHED_MAX_TRAIN_STEPS 100000
 #define SCHED_MAX_STEPS 1000
@@ -163,7 +163,7 @@ struct sched_row {
 
 struct sched_plan {
     enum sched_sampler sampler;
-    enum sched_schedule schedule; /* never SCHED_AUTOMATIC: what it became */
+    enum sched_schedule schedule; /* never SCHEDULE_AUTOMATIC: what it became */
     int n_steps;                  /* visible steps (steps * strength) */
     int n_rows;                   /* U-Net calls */
     struct sched_row *rows;

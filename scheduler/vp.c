@@ -157,7 +157,7 @@ static void lcm(struct sched_build *b, int i)
 {
     const struct sched_node *at = &b->nodes->node[i];
     struct sched_row *row = row_at(b, i, i, true);
-    if (b->nodes->schedule == SCHED_DISTILLED) {
+    if (b->nodes->schedule == SCHEDULE_DISTILLED) {
         double t = 10.0 * at->t, data = 0.5, norm = t * t + data * data;
         double c_skip = data * data / norm, c_out = t / sqrt(norm);
         row->x0_x = c_skip + c_out * row->x0_x;

@@ -49,7 +49,7 @@ static GStrv samplers_of(const char *text, GError **error)
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
     for (char **name = names; *name; name++) {
         enum sched_sampler sampler;
-        enum sched_schedule schedule = SCHED_AUTOMATIC;
+        enum sched_schedule schedule = SCHEDULE_AUTOMATIC;
         if (!*g_strstrip(*name))
             continue;
         if (!sched_sampler_parse(*name, &sampler, &schedule, error))

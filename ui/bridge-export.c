@@ -324,8 +324,11 @@ static gboolean write_one(const struct source *s, const struct fig_export *expor
 static void append_csv(GString *out, const char *text, gboolean last)
 {
     g_string_append_c(out, '"');
-    for (const char *c = text ? text : ""; *c; c++)
-        g_string_append(out, *c == '"' ? "\"\"" : (char[]){*c, 0});
+    for (const char *c = text ? text : ""; *c; c++) {
+        if (*c == '"')
+            g_string_append_c(out, '"');
+        g_string_append_c(out, *c);
+    }
     g_string_append(out, last ? "\"\r\n" : "\",");
 }
 

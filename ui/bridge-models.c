@@ -298,7 +298,7 @@ static char *value_of(FigRequest *request, const char *field)
     if (!*text && strcmp(field, "sampler") == 0) /* as the panel shows it */
         text = sched_sampler_name(SCHED_DPMPP_2M);
     if (!*text && strcmp(field, "schedule") == 0)
-        text = sched_schedule_name(SCHED_AUTOMATIC);
+        text = sched_schedule_name(SCHEDULE_AUTOMATIC);
     return g_strdup(text);
 }
 

@@ -183,7 +183,7 @@ static void fill_samplers(FigPanel *self)
 static void show_sampler(FigPanel *self)
 {
     enum sched_sampler sampler = SCHED_DPMPP_2M;
-    enum sched_schedule schedule = SCHED_AUTOMATIC;
+    enum sched_schedule schedule = SCHEDULE_AUTOMATIC;
     const char *name = fig_record_text(self->request, "sampler");
     if (*name)
         sched_sampler_parse(name, &sampler, &schedule, NULL);

@@ -102,7 +102,7 @@ static void test_sampler(struct pipeline *p, struct tape *decoder, const char *n
     float latent[LATENT];
 
     must(sched_sampler_parse(name, &params.sampler, NULL, &error), error);
-    params.schedule = SCHED_MODEL;
+    params.schedule = SCHEDULE_MODEL;
     params.steps = STEPS;
     if (params.sampler == SCHED_TCD)
         params.eta = 0; /* what the pipeline passes on, unlike the sampler's own 0.3 */

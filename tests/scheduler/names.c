@@ -6,7 +6,7 @@ static void expect(const char *name, enum sched_sampler sampler, enum sched_sche
 {
     g_autoptr(GError) error = NULL;
     enum sched_sampler got = SCHED_N_SAMPLERS;
-    enum sched_schedule got_schedule = SCHED_AUTOMATIC;
+    enum sched_schedule got_schedule = SCHEDULE_AUTOMATIC;
     bool good = sched_sampler_parse(name, &got, &got_schedule, &error);
     CHECK(good, "%s", error ? error->message : "");
     CHECK(got == sampler, "'%s' is read as sampler %d", name, got);
@@ -16,7 +16,8 @@ static void expect(const char *name, enum sched_sampler sampler, enum sched_sche
 static void test_samplers(void)
 {
     for (int i = 0; i < SCHED_N_SAMPLERS; i++)
-        expect(sched_sampler_name((enum sched_sampler)i), (enum sched_sampler)i, SCHED_AUTOMATIC);
+        expect(sched_sampler_name((enum sched_sampler)i), (enum sched_sampler)i,
+               SCHEDULE_AUTOMATIC);
     static const struct {
         const char *name;
         enum sched_sampler sampler;
@@ -76,22 +77,22 @@ static void test_samplers(void)
         {"EULER A", SCHED_EULER_A},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(other); i++)
-        expect(other[i].name, other[i].sampler, SCHED_AUTOMATIC);
+        expect(other[i].name, other[i].sampler, SCHEDULE_AUTOMATIC);
 }
 
 static void test_suffixes(void)
 {
-    expect("DPM++ 2M Karras", SCHED_DPMPP_2M, SCHED_KARRAS);
-    expect("DPM++ 2M SDE Karras", SCHED_DPMPP_2M_SDE, SCHED_KARRAS);
-    expect("DPM++ 2M SDE Heun Exponential", SCHED_DPMPP_2M_SDE_HEUN, SCHED_EXPONENTIAL);
-    expect("DPM++ 2S a Karras", SCHED_DPMPP_2S_A, SCHED_KARRAS);
-    expect("LMS Karras", SCHED_LMS, SCHED_KARRAS);
-    expect("k_dpmpp_2m_ka", SCHED_DPMPP_2M, SCHED_KARRAS);
-    expect("euler_a karras", SCHED_EULER_A, SCHED_KARRAS);
-    expect("Euler SGM Uniform", SCHED_EULER, SCHED_SGM_UNIFORM);
-    expect("DPM++ 3M SDE Polyexponential", SCHED_DPMPP_3M_SDE, SCHED_POLYEXPONENTIAL);
-    enum sched_schedule schedule = SCHED_BETA;
-    CHECK(sched_sampler_parse("Euler", NULL, &schedule, NULL) && schedule == SCHED_BETA,
+    expect("DPM++ 2M Karras", SCHED_DPMPP_2M, SCHEDULE_KARRAS);
+    expect("DPM++ 2M SDE Karras", SCHED_DPMPP_2M_SDE, SCHEDULE_KARRAS);
+    expect("DPM++ 2M SDE Heun Exponential", SCHED_DPMPP_2M_SDE_HEUN, SCHEDULE_EXPONENTIAL);
+    expect("DPM++ 2S a Karras", SCHED_DPMPP_2S_A, SCHEDULE_KARRAS);
+    expect("LMS Karras", SCHED_LMS, SCHEDULE_KARRAS);
+    expect("k_dpmpp_2m_ka", SCHED_DPMPP_2M, SCHEDULE_KARRAS);
+    expect("euler_a karras", SCHED_EULER_A, SCHEDULE_KARRAS);
+    expect("Euler SGM Uniform", SCHED_EULER, SCHEDULE_SGM_UNIFORM);
+    expect("DPM++ 3M SDE Polyexponential", SCHED_DPMPP_3M_SDE, SCHEDULE_POLYEXPONENTIAL);
+    enum sched_schedule schedule = SCHEDULE_BETA;
+    CHECK(sched_sampler_parse("Euler", NULL, &schedule, NULL) && schedule == SCHEDULE_BETA,
           "a name without a schedule changes it");
     CHECK(sched_sampler_parse("LMS Karras", NULL, NULL, NULL), "nowhere to put it");
 }
@@ -102,22 +103,22 @@ static void test_schedules(void)
         const char *name;
         enum sched_schedule schedule;
     } other[] = {
-        {"automatic", SCHED_AUTOMATIC},
-        {"karras", SCHED_KARRAS},
-        {"exponential", SCHED_EXPONENTIAL},
-        {"sgm_uniform", SCHED_SGM_UNIFORM},
-        {"SGMUniform", SCHED_SGM_UNIFORM},
-        {"simple", SCHED_SIMPLE},
-        {"ddim_uniform", SCHED_DDIM_UNIFORM},
-        {"ddim", SCHED_DDIM_UNIFORM},
-        {"beta", SCHED_BETA},
-        {"normal", SCHED_NORMAL},
-        {"kl_optimal", SCHED_KL_OPTIMAL},
-        {"ays", SCHED_ALIGN_YOUR_STEPS},
-        {"align_your_steps", SCHED_ALIGN_YOUR_STEPS},
-        {"discrete", SCHED_UNIFORM},
-        {"trailing", SCHED_TRAILING},
-        {"Polyexponential", SCHED_POLYEXPONENTIAL},
+        {"automatic", SCHEDULE_AUTOMATIC},
+        {"karras", SCHEDULE_KARRAS},
+        {"exponential", SCHEDULE_EXPONENTIAL},
+        {"sgm_uniform", SCHEDULE_SGM_UNIFORM},
+        {"SGMUniform", SCHEDULE_SGM_UNIFORM},
+        {"simple", SCHEDULE_SIMPLE},
+        {"ddim_uniform", SCHEDULE_DDIM_UNIFORM},
+        {"ddim", SCHEDULE_DDIM_UNIFORM},
+        {"beta", SCHEDULE_BETA},
+        {"normal", SCHEDULE_NORMAL},
+        {"kl_optimal", SCHEDULE_KL_OPTIMAL},
+        {"ays", SCHEDULE_ALIGN_YOUR_STEPS},
+        {"align_your_steps", SCHEDULE_ALIGN_YOUR_STEPS},
+        {"discrete", SCHEDULE_UNIFORM},
+        {"trailing", SCHEDULE_TRAILING},
+        {"Polyexponential", SCHEDULE_POLYEXPONENTIAL},
     };
     for (int i = 0; i < SCHED_N_SCHEDULES; i++) {
         enum sched_schedule got = SCHED_N_SCHEDULES;

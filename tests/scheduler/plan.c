@@ -88,13 +88,13 @@ static double allowed(const struct sched_model *m, const struct sched_plan *plan
     if (plan->sampler == SCHED_PLMS && m->prediction == SCHED_V_PREDICTION)
         return plan->n_steps >= 20 ? 0.5 : 5.0; /* mixes v of several times, as diffusers does */
     /* diffusers' stride under linspace spacing leaves a part of a step of noise. */
-    if (plan->schedule == SCHED_LINSPACE && plan->n_steps == 7)
+    if (plan->schedule == SCHEDULE_LINSPACE && plan->n_steps == 7)
         return 0.3;
     /*
      * The boundary condition keeps c_skip of the noise, and 1 - c_out of the picture is lost: below
      * 1e-5 at the lowest distilled timestep, 19.
      */
-    if (plan->schedule == SCHED_DISTILLED && plan->sampler == SCHED_LCM)
+    if (plan->schedule == SCHEDULE_DISTILLED && plan->sampler == SCHED_LCM)
         return 2e-5;
     /* The rest end at the noise of the first training step, sigma 0.03, times the largest draw. */
     bool lowest =
@@ -112,7 +112,7 @@ static void check_plan(struct sched_model *model, struct sched_params *params)
     CHECK(plan, "%s: %s", what, error ? error->message : "no error");
     if (!plan)
         return;
-    CHECK(plan->schedule != SCHED_AUTOMATIC, "%s: schedule left open", what);
+    CHECK(plan->schedule != SCHEDULE_AUTOMATIC, "%s: schedule left open", what);
     CHECK(plan->n_steps == params->steps, "%s: %d steps", what, plan->n_steps);
     CHECK(plan->n_rows <= 2 * params->steps + 1, "%s: %d rows", what, plan->n_rows);
     double worst = run_perfect(model, plan, what);
@@ -150,11 +150,11 @@ static void test_automatic(void)
         enum sched_sampler sampler;
         enum sched_schedule plain, own;
     } expected[] = {
-        {SCHED_DPMPP_2M, SCHED_KARRAS, SCHED_MODEL},
-        {SCHED_DPMPP_2M_SDE, SCHED_EXPONENTIAL, SCHED_MODEL},
-        {SCHED_EULER, SCHED_UNIFORM, SCHED_MODEL},
-        {SCHED_DDIM, SCHED_MODEL, SCHED_MODEL},
-        {SCHED_LCM, SCHED_DISTILLED, SCHED_DISTILLED},
+        {SCHED_DPMPP_2M, SCHEDULE_KARRAS, SCHEDULE_MODEL},
+        {SCHED_DPMPP_2M_SDE, SCHEDULE_EXPONENTIAL, SCHEDULE_MODEL},
+        {SCHED_EULER, SCHEDULE_UNIFORM, SCHEDULE_MODEL},
+        {SCHED_DDIM, SCHEDULE_MODEL, SCHEDULE_MODEL},
+        {SCHED_LCM, SCHEDULE_DISTILLED, SCHEDULE_DISTILLED},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
         for (int variant = 0; variant < 4; variant++) {
@@ -183,7 +183,7 @@ static void test_strength(void)
         struct sched_model model = sched_model_default();
         struct sched_params params = sched_params_default();
         params.sampler = (enum sched_sampler)sampler;
-        params.schedule = SCHED_SGM_UNIFORM;
+        params.schedule = SCHEDULE_SGM_UNIFORM;
         struct sched_plan *whole = sched_plan_new(&model, &params, NULL);
         params.strength = 0.75;
         struct sched_plan *plan = sched_plan_new(&model, &params, NULL);
@@ -260,7 +260,7 @@ static void test_errors(void)
     EXPECT_MODEL_ERROR(beta_end, NAN, "beta_end");
     EXPECT_MODEL_ERROR(beta_end, 1.0, "beta_end");
     EXPECT_MODEL_ERROR(steps_offset, -1, "steps_offset");
-    EXPECT_MODEL_ERROR(sigmas, SCHED_TURBO, "cannot ask for the schedule 'Turbo'");
+    EXPECT_MODEL_ERROR(sigmas, SCHEDULE_TURBO, "cannot ask for the schedule 'Turbo'");
 }
 
 /* A NaN eta is the sampler's own. */
