@@ -4,21 +4,6 @@
 
 enum { SD2_TEXT_LAYERS = 23 };
 
-static const struct st_tensor *find(const struct safetensors *st, const char *prefix,
-                                    const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static const struct st_tensor *find(const struct safetensors *st, const char *prefix,
-                                    const char *format, ...)
-{
-    char name[256];
-    va_list args;
-    va_start(args, format);
-    size_t n = g_strlcpy(name, prefix, sizeof name);
-    g_vsnprintf(name + n, sizeof name - n, format, args);
-    va_end(args);
-    return safetensors_find(st, name);
-}
-
 static json_int_t dim(const struct st_tensor *t, unsigned i)
 {
     return t && i < t->rank && t->dims[i] <= G_MAXINT ? (json_int_t)t->dims[i] : 0;
@@ -116,7 +101,8 @@ static void set_levels(json_t *root, const struct ldm_unet *u, const struct safe
         int n = 1;
         while (n < u->inputs && (u->input[n].level != level || !u->input[n].resnet))
             n++;
-        json_int_t c = dim(find(st, u->prefix, "input_blocks.%d.0.out_layers.3.weight", n), 0);
+        json_int_t c = dim(
+            safetensors_find_part(st, u->prefix, "input_blocks.%d.0.out_layers.3.weight", n), 0);
         json_array_append_new(channels, json_integer(c));
         json_array_append_new(layers, json_integer(u->layers[level]));
         /* 1x1 convolutions around the transformers mark SD 1.x: 8 heads. Since then a head has 64
@@ -133,18 +119,20 @@ json_t *derive_unet(const struct ldm_unet *u, const struct safetensors *st, bool
     char block[48];
     const char *p = u->prefix;
     bool any = first_transformer(u, block, sizeof block);
-    const struct st_tensor *proj = any ? find(st, p, "%s.proj_in.weight", block) : NULL;
+    const struct st_tensor *proj =
+        any ? safetensors_find_part(st, p, "%s.proj_in.weight", block) : NULL;
     const struct st_tensor *key =
-        any ? find(st, p, "%s.transformer_blocks.0.attn2.to_k.weight", block) : NULL;
-    const struct st_tensor *label = find(st, p, "label_emb.0.0.weight");
-    const struct st_tensor *guidance = find(st, p, "time_embed.cond_proj.weight");
+        any ? safetensors_find_part(st, p, "%s.transformer_blocks.0.attn2.to_k.weight", block)
+            : NULL;
+    const struct st_tensor *label = safetensors_find_part(st, p, "label_emb.0.0.weight");
+    const struct st_tensor *guidance = safetensors_find_part(st, p, "time_embed.cond_proj.weight");
     bool linear = proj && proj->rank == 2;
     json_t *root = json_object();
     if (!guidance)
-        guidance = find(st, p, "time_embedding.cond_proj.weight");
+        guidance = safetensors_find_part(st, p, "time_embedding.cond_proj.weight");
     set_text(root, "_class_name", "UNet2DConditionModel");
-    set_int(root, "in_channels", dim(find(st, p, "input_blocks.0.0.weight"), 1));
-    set_int(root, "out_channels", dim(find(st, p, "out.2.weight"), 0));
+    set_int(root, "in_channels", dim(safetensors_find_part(st, p, "input_blocks.0.0.weight"), 1));
+    set_int(root, "out_channels", dim(safetensors_find_part(st, p, "out.2.weight"), 0));
     set_int(root, "sample_size", sizes ? 128 : 64);
     set_levels(root, u, st, linear);
     set_depths(root, u);
@@ -175,7 +163,7 @@ json_t *derive_vae(const struct safetensors *st, const char *prefix, bool diffus
     int layers = 0;
     /* The decoder says it all, and a file for decoding alone has no encoder. */
     for (*levels = 0; *levels < LDM_MAX_LEVELS; ++*levels) {
-        const struct st_tensor *t = find(st, prefix, format, *levels, 0);
+        const struct st_tensor *t = safetensors_find_part(st, prefix, format, *levels, 0);
         if (!t)
             break;
         /* Finest first: the original counts that way, diffusers counts from the coarsest. */
@@ -184,22 +172,27 @@ json_t *derive_vae(const struct safetensors *st, const char *prefix, bool diffus
         json_array_append_new(down, json_string("DownEncoderBlock2D"));
         json_array_append_new(up, json_string("UpDecoderBlock2D"));
     }
-    while (layers < LDM_MAX_LAYERS && find(st, prefix, format, 0, layers))
+    while (layers < LDM_MAX_LAYERS && safetensors_find_part(st, prefix, format, 0, layers))
         layers++;
     set_text(root, "_class_name", "AutoencoderKL");
-    set_int(root, "in_channels", dim(find(st, prefix, "decoder.conv_out.weight"), 0));
-    set_int(root, "out_channels", dim(find(st, prefix, "decoder.conv_out.weight"), 0));
-    set_int(root, "latent_channels", dim(find(st, prefix, "decoder.conv_in.weight"), 1));
+    set_int(root, "in_channels",
+            dim(safetensors_find_part(st, prefix, "decoder.conv_out.weight"), 0));
+    set_int(root, "out_channels",
+            dim(safetensors_find_part(st, prefix, "decoder.conv_out.weight"), 0));
+    set_int(root, "latent_channels",
+            dim(safetensors_find_part(st, prefix, "decoder.conv_in.weight"), 1));
     set_int(root, "layers_per_block", MAX(layers - 1, 1));
     json_object_set_new(root, "block_out_channels", channels);
     json_object_set_new(root, "down_block_types", down);
     json_object_set_new(root, "up_block_types", up);
     json_object_set_new(root, "scaling_factor", json_real(scaling));
     json_object_set_new(root, "force_upcast", json_boolean(upcast));
-    json_object_set_new(root, "use_quant_conv",
-                        json_boolean(find(st, prefix, "quant_conv.weight") != NULL));
-    json_object_set_new(root, "use_post_quant_conv",
-                        json_boolean(find(st, prefix, "post_quant_conv.weight") != NULL));
+    json_object_set_new(
+        root, "use_quant_conv",
+        json_boolean(safetensors_find_part(st, prefix, "quant_conv.weight") != NULL));
+    json_object_set_new(
+        root, "use_post_quant_conv",
+        json_boolean(safetensors_find_part(st, prefix, "post_quant_conv.weight") != NULL));
     return root;
 }
 
@@ -227,22 +220,25 @@ static json_t *clip_config(const struct st_tensor *tokens, const struct st_tenso
 json_t *derive_clip(const struct safetensors *st, const char *prefix)
 {
     int layers = 0;
-    while (layers < 100 && find(st, prefix, "encoder.layers.%d.mlp.fc1.weight", layers))
+    while (layers < 100 &&
+           safetensors_find_part(st, prefix, "encoder.layers.%d.mlp.fc1.weight", layers))
         layers++;
-    return clip_config(find(st, prefix, "embeddings.token_embedding.weight"),
-                       find(st, prefix, "embeddings.position_embedding.weight"),
-                       find(st, prefix, "encoder.layers.0.mlp.fc1.weight"), NULL, layers,
-                       "quick_gelu", false);
+    return clip_config(safetensors_find_part(st, prefix, "embeddings.token_embedding.weight"),
+                       safetensors_find_part(st, prefix, "embeddings.position_embedding.weight"),
+                       safetensors_find_part(st, prefix, "encoder.layers.0.mlp.fc1.weight"), NULL,
+                       layers, "quick_gelu", false);
 }
 
 json_t *derive_openclip(const struct safetensors *st, const char *prefix, bool drop_last,
                         int *layers)
 {
-    const struct st_tensor *transposed = find(st, prefix, "text_projection");
-    const struct st_tensor *projection = find(st, prefix, "text_projection.weight");
+    const struct st_tensor *transposed = safetensors_find_part(st, prefix, "text_projection");
+    const struct st_tensor *projection =
+        safetensors_find_part(st, prefix, "text_projection.weight");
     struct st_tensor turned;
     *layers = 0;
-    while (*layers < 100 && find(st, prefix, "transformer.resblocks.%d.mlp.c_fc.weight", *layers))
+    while (*layers < 100 &&
+           safetensors_find_part(st, prefix, "transformer.resblocks.%d.mlp.c_fc.weight", *layers))
         ++*layers;
     /* OpenCLIP-H has 24; files that went through diffusers have lost the last. */
     if (drop_last)
@@ -252,10 +248,10 @@ json_t *derive_openclip(const struct safetensors *st, const char *prefix, bool d
         turned.dims[0] = transposed->dims[1];
         projection = &turned;
     }
-    return clip_config(find(st, prefix, "token_embedding.weight"),
-                       find(st, prefix, "positional_embedding"),
-                       find(st, prefix, "transformer.resblocks.0.mlp.c_fc.weight"), projection,
-                       *layers, "gelu", !drop_last);
+    return clip_config(safetensors_find_part(st, prefix, "token_embedding.weight"),
+                       safetensors_find_part(st, prefix, "positional_embedding"),
+                       safetensors_find_part(st, prefix, "transformer.resblocks.0.mlp.c_fc.weight"),
+                       projection, *layers, "gelu", !drop_last);
 }
 
 json_t *derive_scheduler(bool v_prediction, bool zero_snr)

@@ -58,25 +58,12 @@ char *names_old_attention(const char *name)
     return NULL;
 }
 
-static bool has(const struct safetensors *st, const char *prefix, const char *format, ...)
-    G_GNUC_PRINTF(3, 4);
-
-static bool has(const struct safetensors *st, const char *prefix, const char *format, ...)
-{
-    char name[256];
-    va_list args;
-    va_start(args, format);
-    size_t n = g_strlcpy(name, prefix, sizeof name);
-    g_vsnprintf(name + n, sizeof name - n, format, args);
-    va_end(args);
-    return safetensors_find(st, name) != NULL;
-}
-
 /* Transformer blocks in slot 1 of a block. */
 static int count_depth(const struct safetensors *st, const char *prefix, const char *block)
 {
     int depth = 0;
-    while (depth < 1000 && has(st, prefix, "%s.1.transformer_blocks.%d.norm1.weight", block, depth))
+    while (depth < 1000 && safetensors_find_part(
+                               st, prefix, "%s.1.transformer_blocks.%d.norm1.weight", block, depth))
         depth++;
     return depth;
 }
@@ -89,12 +76,12 @@ static bool scan_inputs(struct ldm_unet *u, const struct safetensors *st)
         char block[32];
         g_snprintf(block, sizeof block, "input_blocks.%d", n);
         *b = (struct ldm_block){level, layer, 0, -1, false};
-        if (has(st, u->prefix, "%s.0.op.weight", block)) {
+        if (safetensors_find_part(st, u->prefix, "%s.0.op.weight", block)) {
             b->resample = 0;
             layer = 0;
             if (++level >= LDM_MAX_LEVELS)
                 return false;
-        } else if (has(st, u->prefix, "%s.0.in_layers.0.weight", block)) {
+        } else if (safetensors_find_part(st, u->prefix, "%s.0.in_layers.0.weight", block)) {
             b->resnet = true;
             b->depth = count_depth(st, u->prefix, block);
             u->layers[level] = ++layer;
@@ -116,13 +103,13 @@ static bool scan_outputs(struct ldm_unet *u, const struct safetensors *st)
         struct ldm_block *b = &u->output[n];
         char block[32];
         g_snprintf(block, sizeof block, "output_blocks.%d", n);
-        if (!has(st, u->prefix, "%s.0.in_layers.0.weight", block))
+        if (!safetensors_find_part(st, u->prefix, "%s.0.in_layers.0.weight", block))
             break;
         *b = (struct ldm_block){level, layer, count_depth(st, u->prefix, block), -1, true};
         if (++layer > LDM_MAX_LAYERS)
             return false;
         for (int slot = 1; slot <= 2; slot++)
-            if (has(st, u->prefix, "%s.%d.conv.weight", block, slot))
+            if (safetensors_find_part(st, u->prefix, "%s.%d.conv.weight", block, slot))
                 b->resample = slot;
         if (b->resample >= 0) {
             layer = 0;
@@ -137,9 +124,10 @@ static bool scan_outputs(struct ldm_unet *u, const struct safetensors *st)
 bool ldm_unet_scan(struct ldm_unet *u, const struct safetensors *st, const char *prefix)
 {
     *u = (struct ldm_unet){.prefix = prefix};
-    if (!has(st, prefix, "input_blocks.0.0.weight") || !scan_inputs(u, st) || !scan_outputs(u, st))
+    if (!safetensors_find_part(st, prefix, "input_blocks.0.0.weight") || !scan_inputs(u, st) ||
+        !scan_outputs(u, st))
         return false;
-    u->middle = has(st, prefix, "middle_block.0.in_layers.0.weight");
+    u->middle = safetensors_find_part(st, prefix, "middle_block.0.in_layers.0.weight");
     u->middle_depth = count_depth(st, prefix, "middle_block");
     return true;
 }

@@ -291,6 +291,18 @@ const struct st_tensor *safetensors_find(const struct safetensors *st, const cha
     return NULL;
 }
 
+const struct st_tensor *safetensors_find_part(const struct safetensors *st, const char *prefix,
+                                              const char *format, ...)
+{
+    char name[256];
+    va_list args;
+    va_start(args, format);
+    size_t n = g_strlcpy(name, prefix, sizeof name);
+    g_vsnprintf(name + n, sizeof name - n, format, args);
+    va_end(args);
+    return safetensors_find(st, name);
+}
+
 size_t safetensors_metadata_count(const struct safetensors *st)
 {
     return st->metadata_count;

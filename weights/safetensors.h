@@ -86,6 +86,9 @@ size_t safetensors_count(const struct safetensors *st);
 const struct st_tensor *safetensors_tensor(const struct safetensors *st, size_t i);
 const struct st_tensor *safetensors_find(const struct safetensors *st,
                                          const char *name); /* or NULL */
+/* The one whose name is the prefix and then the rest, written as by printf; or NULL. */
+const struct st_tensor *safetensors_find_part(const struct safetensors *st, const char *prefix,
+                                              const char *format, ...) G_GNUC_PRINTF(3, 4);
 
 /* `__metadata__`, for display and for hints; zero bytes within values are replaced by U+FFFD. */
 size_t safetensors_metadata_count(const struct safetensors *st);
