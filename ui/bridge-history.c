@@ -32,7 +32,8 @@ void bridge_know_picture(FigBridge *self, FigPicture *picture)
     g_object_weak_ref(G_OBJECT(picture), went, place);
 }
 
-FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *e, guint job)
+FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *e, guint job,
+                              GBytes *rgb)
 {
     FigPicture *picture = bridge_known_picture(self, e->id);
     if (picture)
@@ -50,6 +51,7 @@ FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *e, gu
         .seed = e->seed,
         .parameters = g_strdup(e->parameters),
         .favourite = e->favourite,
+        .rgb = rgb ? g_bytes_ref(rgb) : NULL,
         .job = job,
     });
     if (e->id) /* 0: it could not be written down */
@@ -100,7 +102,7 @@ FigPicture *fig_bridge_add_picture(FigBridge *self, const char *path)
     struct history_entry *entry = history_read_picture(path, NULL);
     FigPicture *picture = NULL;
     if (history && entry && history_add(history, entry, NULL))
-        picture = bridge_picture_of(self, entry, 0);
+        picture = bridge_picture_of(self, entry, 0, NULL);
     history_entry_free(entry);
     return picture;
 }

@@ -53,7 +53,7 @@ static gpointer item(GListModel *model, guint position)
     struct history_entry *entry = history ? history_get(history, id) : NULL;
     if (!entry) /* gone meanwhile; the list is read again soon */
         entry = g_new0(struct history_entry, 1);
-    picture = bridge_picture_of(self->bridge, entry, 0);
+    picture = bridge_picture_of(self->bridge, entry, 0, NULL);
     history_entry_free(entry);
     keep(self, picture);
     return picture;

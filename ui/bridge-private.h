@@ -65,8 +65,10 @@ void fig_bridge_fill_request(FigBridge *self, FigRequest *from, struct request *
 char **fig_bridge_model_folders(FigBridge *self); /* NULL-terminated, g_strfreev() */
 
 /* A row has one object, whoever shows it, so that a star is seen everywhere. With a reference for
- * the caller; job: the key of the job that made it now, 0 = none. */
-FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *entry, guint job);
+ * the caller; job: the key of the job that made it now, 0 = none; rgb: its pixels, while it has no
+ * file. */
+FigPicture *bridge_picture_of(FigBridge *self, const struct history_entry *entry, guint job,
+                              GBytes *rgb);
 /* The object of a row (with a reference), or NULL when nobody has it. */
 FigPicture *bridge_known_picture(FigBridge *self, gint64 id);
 /* A picture got its row. */

@@ -214,23 +214,10 @@ static void picture_arrived(FigBridge *self, struct end *end)
         struct history *history = fig_bridge_open_history(self);
         if (history && !history_add(history, end->entry, &error))
             g_message("%s", error->message);
-        picture = bridge_picture_of(self, end->entry, self->running_key);
-    } else { /* kept in memory until somebody saves it */
-        struct history_entry *e = end->entry;
-        picture = fig_picture_new_take((struct fig_picture_facts){
-            .created = e->created,
-            .width = e->width,
-            .height = e->height,
-            .prompt = g_strdup(e->prompt),
-            .negative = g_strdup(e->negative),
-            .model = g_strdup(e->model),
-            .sampler = g_strdup(e->sampler),
-            .seed = e->seed,
-            .parameters = g_strdup(e->parameters),
-            .rgb = g_bytes_ref(end->picture.rgb),
-            .job = self->running_key,
-        });
     }
+    /* What could not be saved is kept in memory until somebody saves it. */
+    picture = bridge_picture_of(self, end->entry, self->running_key,
+                                end->entry->path ? NULL : end->picture.rgb);
     self->finished++;
     if (entry) {
         entry->done++;
