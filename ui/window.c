@@ -12,11 +12,16 @@ G_DEFINE_FINAL_TYPE(FigWindow, fig_window, ADW_TYPE_APPLICATION_WINDOW)
 
 /* ---- messages ---- */
 
+static void drop(AdwToast **toast)
+{
+    if (*toast)
+        adw_toast_dismiss(*toast);
+    g_clear_object(toast);
+}
+
 void fig_window_drop_question(FigWindow *self)
 {
-    if (self->asking)
-        adw_toast_dismiss(self->asking);
-    g_clear_object(&self->asking);
+    drop(&self->asking);
 }
 
 /* A sentence is read to its end, however narrow the window: a toast's own title has one line. */
@@ -36,6 +41,13 @@ static AdwToast *toast_new(const char *text)
     return toast;
 }
 
+/* Toasts wait for each other: an offer, which stands for long, gives way to what is new. */
+static void show_toast(FigWindow *self, AdwToast *toast)
+{
+    drop(&self->offering);
+    adw_toast_overlay_add_toast(self->toasts, toast);
+}
+
 void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
                              const char *action)
 {
@@ -48,7 +60,7 @@ void fig_window_toast_action(FigWindow *self, const char *text, const char *butt
         fig_window_drop_question(self);
         self->asking = g_object_ref(toast);
     }
-    adw_toast_overlay_add_toast(self->toasts, toast);
+    show_toast(self, toast);
 }
 
 void fig_window_toast(FigWindow *self, const char *text)
@@ -69,7 +81,8 @@ void fig_window_offer(FigWindow *self, const char *text, const char *button, con
     adw_toast_set_action_name(toast, action);
     adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
     adw_toast_set_timeout(toast, 60); /* time to read it and to reach the button */
-    adw_toast_overlay_add_toast(self->toasts, toast);
+    show_toast(self, toast);
+    self->offering = g_object_ref(toast);
 }
 
 static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)
@@ -482,6 +495,7 @@ static void fig_window_dispose(GObject *object)
     g_clear_object(&self->before);
     g_clear_object(&self->chooser);
     g_clear_object(&self->asking);
+    g_clear_object(&self->offering);
     G_OBJECT_CLASS(fig_window_parent_class)->dispose(object);
 }
 

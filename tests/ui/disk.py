@@ -34,7 +34,7 @@ def refused(s, prompt, sentence, pictures=1):
     s.set_number("Pictures", pictures)
     s.generate()
     wait(lambda: s.canvas().name.startswith(prompt), f"{prompt} on the canvas, which shows {s.canvas().name}")
-    s.window.one("label", sentence)
+    s.window.one("label", sentence, patience=40)  # not hidden behind an offer, which stands for 60 seconds
     check(len(s.files()) == before, "there is a file")
     s.desktop.shot("refused-" + prompt.replace(" ", "-"))
 
