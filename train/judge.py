@@ -88,6 +88,7 @@ def main():
     p.add_argument("--minutes", type=float, default=8)
     p.add_argument("--batch", type=int, default=96)
     p.add_argument("--lr", type=float, default=4e-3)
+    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(), help="autocast; the default on a GPU")
     a = p.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(21)
@@ -128,7 +129,9 @@ def main():
             saved = time.time()
         x, *labels = batch(d, rng, a.batch, frequent if rng.random() < 0.4 else everything, False)
         thing, style, bg = (y.to(device) for y in labels)
-        o = j(augment(to_input(x).to(device), rng))
+        x = augment(to_input(x).to(device), rng)
+        with torch.autocast(device, torch.bfloat16, enabled=a.bf16):
+            o = [y.float() for y in j(x)]
         loss = F.cross_entropy(o[0], thing, label_smoothing=0.05) + F.cross_entropy(o[1], style) + 0.3 * F.cross_entropy(o[2], bg)
         loss.backward()
         lr = a.lr * min(1, t / 0.03 + 0.05) * min(1, (1 - t) / 0.5)
