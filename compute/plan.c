@@ -435,8 +435,6 @@ struct plan *plan_create(const struct recording *r, enum dtype precision, unsign
     struct plan *plan = g_new0(struct plan, 1);
     plan->name = r->name;
     plan->precision = precision;
-    plan->marks = r->marks;
-    plan->mark_count = r->mark_count;
     plan->tensors = r->tensors;
     plan->tensor_count = r->tensor_count;
     plan->places = g_new0(struct place, r->tensor_count + 1);

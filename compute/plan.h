@@ -77,7 +77,7 @@ struct node {
     struct tensor *out;
     const struct weight *weight, *bias;
     union op_params params;
-    int mark; /* index into plan->marks of the mark it was recorded under; -1 = none */
+    int mark; /* index of the mark it was recorded under; -1 = none */
 
     struct tensor *residual;  /* shape of out */
     struct tensor *broadcast; /* [B, C] */
@@ -107,8 +107,6 @@ struct plan {
     enum dtype precision;
     struct node *nodes;
     int node_count;
-    char **marks; /* by index */
-    int mark_count;
     struct tensor **tensors; /* by id; borrowed from the tape */
     int tensor_count;
     struct place *places; /* by tensor id */
@@ -144,11 +142,6 @@ static inline enum dtype plan_store(const struct plan *plan, const struct tensor
     return plan->stores[tensor_base(t)->id];
 }
 
-static inline const char *plan_mark(const struct plan *plan, const struct node *node)
-{
-    return node->mark >= 0 ? plan->marks[node->mark] : "";
-}
-
 /* Multiply-adds count as 2; 0 for ops that are not products of matrices. */
 double node_flops(const struct node *node);
 
@@ -159,8 +152,6 @@ struct recording {
     int node_count;
     struct tensor **tensors;
     int tensor_count;
-    char **marks;
-    int mark_count;
     const bool *held; /* by tensor id: input, output, kept or read at a mark: never fused away, own
                          place in the kept block */
     const bool *outputs;         /* by tensor id: read by the host */

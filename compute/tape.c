@@ -238,8 +238,6 @@ static void make_plan(struct tape *t)
         .node_count = (int)t->nodes->len,
         .tensors = (struct tensor **)t->tensors->pdata,
         .tensor_count = (int)t->tensors->len,
-        .marks = (char **)t->marks->pdata,
-        .mark_count = (int)t->marks->len,
         .held = held,
         .outputs = outputs,
         .imports = (const struct place *)t->imports->data,

@@ -85,12 +85,10 @@ struct tape_memory tape_estimate(struct tape *t, struct backend *backend);
 void tape_dump(const struct tape *t, GString *out);
 /* Multiply-adds count as 2. */
 double tape_flops(const struct tape *t);
-/* Per op and per mark wall time of the last run, when profiling was switched on; a printed table.
- */
+/* Whether runs are measured. */
 void tape_profile(struct tape *t, bool on);
-void tape_profile_dump(const struct tape *t, GString *out);
-/* The same for the kinds of ops from `first` to `last` of enum op: seconds and FLOPs of the
- * last run; false when nothing was measured. */
+/* Seconds and FLOPs of the last run in the kinds of ops from `first` to `last` of enum op; false
+ * when nothing was measured. */
 bool tape_profile_ops(const struct tape *t, int first, int last, double *seconds, double *flops);
 /* Seconds that the device worked in the last run, by its own clock; 0 = it has none. */
 double tape_device_seconds(const struct tape *t);

@@ -175,8 +175,8 @@ static bool bench_unet_size(struct bench *b, const struct unet *unet, const char
         report(b, name, seconds, denoiser_flops(run.denoiser));
     ok = ok && bench_kinds(b, &run, error);
     denoiser_destroy(run.denoiser);
-    conditioning_unref(run.guidance.texts[0].text);
-    conditioning_unref(run.guidance.uncond);
+    conditioning_free(run.guidance.texts[0].text);
+    conditioning_free(run.guidance.uncond);
     g_free(run.input);
     g_free(run.output);
     return ok;

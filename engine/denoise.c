@@ -12,30 +12,20 @@ struct conditioning *conditioning_new(int length, int width, float *values, int 
                                       float *pooled)
 {
     static unsigned last;
-    struct conditioning *c = g_rc_box_new0(struct conditioning);
+    struct conditioning *c = g_new(struct conditioning, 1);
 
     *c = (struct conditioning){
         (unsigned)g_atomic_int_add(&last, 1) + 1, length, width, values, pooled_width, pooled};
     return c;
 }
 
-struct conditioning *conditioning_ref(struct conditioning *c)
+void conditioning_free(struct conditioning *c)
 {
-    return g_rc_box_acquire(c);
-}
-
-static void conditioning_finish(gpointer data)
-{
-    struct conditioning *c = data;
-
+    if (!c)
+        return;
     g_free(c->values);
     g_free(c->pooled);
-}
-
-void conditioning_unref(struct conditioning *c)
-{
-    if (c)
-        g_rc_box_release_full(c, conditioning_finish);
+    g_free(c);
 }
 
 /* Two tapes for B texts of one length: what a prompt determines, and what a step does. */
@@ -52,9 +42,8 @@ struct denoiser {
     const struct unet *unet;
     GPtrArray *runners;
     int height, width;
-    GArray *times; /* double, one a row */
-    unsigned plan; /* grows with each denoiser_begin() */
-    int compiled;
+    GArray *times;         /* double, one a row */
+    unsigned plan;         /* grows with each denoiser_begin() */
     float *input, *output; /* room for DENOISE_TEXTS_MAX + 1 latents */
     float *extra;          /* [H, W, E], or NULL */
 };
@@ -244,7 +233,6 @@ static struct runner *find_runner(struct denoiser *d, int batch, const struct co
         runner_free(r);
         return NULL;
     }
-    d->compiled += 2;
     g_ptr_array_add(d->runners, r);
     return r;
 }
@@ -431,9 +419,4 @@ double denoiser_flops(const struct denoiser *d)
     for (guint i = 0; i < d->runners->len; i++)
         flops += tape_flops(((struct runner *)d->runners->pdata[i])->step);
     return flops;
-}
-
-int denoiser_compiled(const struct denoiser *d)
-{
-    return d->compiled;
 }

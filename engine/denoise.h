@@ -20,11 +20,10 @@ struct conditioning {
     float *pooled;
 };
 
-/* The values are taken over. Any number of owners, one thread. */
+/* The values are taken over. */
 struct conditioning *conditioning_new(int length, int width, float *values, int pooled_width,
                                       float *pooled);
-struct conditioning *conditioning_ref(struct conditioning *c);
-void conditioning_unref(struct conditioning *c); /* takes NULL */
+void conditioning_free(struct conditioning *c); /* takes NULL */
 
 #define DENOISE_TEXTS_MAX 16
 
@@ -74,5 +73,3 @@ void denoiser_dump(const struct denoiser *d, GString *out);
 struct tape *denoiser_tape(const struct denoiser *d);
 /* FLOPs of one call: of the tapes that the last size uses. */
 double denoiser_flops(const struct denoiser *d);
-/* Tapes compiled since creation: for the tests that want them kept. */
-int denoiser_compiled(const struct denoiser *d);

@@ -24,9 +24,6 @@ void picture_clear(struct picture *picture); /* an empty one is fine */
  * is not finite. */
 bool picture_from_floats(struct picture *picture, const float *values, int width, int height);
 
-/* Nearest-neighbour reduction or enlargement; for previews and thumbnails of small pictures. */
-struct picture picture_scaled(const struct picture *picture, int width, int height);
-
 /*
  * A PNG with text. Encoding happens in memory, so that what reaches the disk is whole (save.h).
  * `parameters` (UTF-8, NULL = none) becomes a tEXt chunk of that key when it fits Latin-1, else an

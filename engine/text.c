@@ -346,7 +346,7 @@ static bool run_group(struct group *g, GError **error)
 static GPtrArray *finish_group(struct group *g, bool ok)
 {
     GPtrArray *texts =
-        ok ? g_ptr_array_new_with_free_func((GDestroyNotify)conditioning_unref) : NULL;
+        ok ? g_ptr_array_new_with_free_func((GDestroyNotify)conditioning_free) : NULL;
 
     for (guint t = 0; t < g->schedule->len; t++) {
         if (ok) {

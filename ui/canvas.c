@@ -182,11 +182,6 @@ void fig_canvas_set_zoom(FigCanvas *self, double zoom)
     g_object_notify_by_pspec(G_OBJECT(self), props[PROP_ZOOM]);
 }
 
-double fig_canvas_get_zoom(FigCanvas *self)
-{
-    return self->zoom;
-}
-
 void fig_canvas_zoom_by(FigCanvas *self, double factor)
 {
     fig_canvas_set_zoom(self, current_scale(self) * factor);
@@ -485,9 +480,4 @@ static void fig_canvas_init(FigCanvas *self)
     gtk_widget_set_overflow(GTK_WIDGET(self), GTK_OVERFLOW_HIDDEN);
     fig_canvas_set_description(self, _("Picture"));
     add_controllers(self);
-}
-
-GtkWidget *fig_canvas_new(void)
-{
-    return g_object_new(FIG_TYPE_CANVAS, NULL);
 }

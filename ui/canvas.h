@@ -12,12 +12,10 @@
 #define FIG_TYPE_CANVAS (fig_canvas_get_type())
 G_DECLARE_FINAL_TYPE(FigCanvas, fig_canvas, FIG, CANVAS, GtkWidget)
 
-GtkWidget *fig_canvas_new(void);
 void fig_canvas_set_paintable(FigCanvas *self, GdkPaintable *paintable);
 void fig_canvas_set_compare(FigCanvas *self, GdkPaintable *before);
 /* 0 = fit. */
 void fig_canvas_set_zoom(FigCanvas *self, double zoom);
-double fig_canvas_get_zoom(FigCanvas *self);
 void fig_canvas_zoom_by(FigCanvas *self, double factor);
 /* What dragging the picture out gives while it is shown whole; NULL = nothing. Kept. */
 void fig_canvas_set_content(FigCanvas *self, GdkContentProvider *content);

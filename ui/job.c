@@ -107,11 +107,6 @@ FigJobState fig_job_state(FigJob *self)
     return self->state;
 }
 
-int fig_job_pictures(FigJob *self)
-{
-    return self->pictures;
-}
-
 void fig_job_update(FigJob *self, FigJobState state, int done, const char *message)
 {
     self->state = state;

@@ -18,5 +18,4 @@ FigJob *fig_job_new(guint key, const char *title, int pictures);
 guint fig_job_key(FigJob *self);
 const char *fig_job_title(FigJob *self);
 FigJobState fig_job_state(FigJob *self);
-int fig_job_pictures(FigJob *self);
 void fig_job_update(FigJob *self, FigJobState state, int done, const char *message);

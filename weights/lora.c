@@ -343,24 +343,9 @@ void lora_close(struct lora *l)
     g_free(l);
 }
 
-const char *lora_label(const struct lora *l)
-{
-    return safetensors_label(l->file);
-}
-
 const char *lora_alias(const struct lora *l)
 {
     return safetensors_metadata(l->file, "ss_output_name");
-}
-
-size_t lora_parts(const struct lora *l)
-{
-    return l->modules->len;
-}
-
-enum model_family lora_family(const struct lora *l)
-{
-    return l->family;
 }
 
 /* ---- applying ---- */
@@ -462,7 +447,7 @@ static bool add_lora(const struct model *m, GHashTable *recipes, const struct lo
                      const struct lora_use *use, GPtrArray *notes, GError **error)
 {
     const struct lora *l = use->lora;
-    g_autofree char *name = weights_quote(lora_label(l), -1);
+    g_autofree char *name = weights_quote(safetensors_label(l->file), -1);
     guint fitting = 0;
     if (!isfinite(use->unet) || !isfinite(use->text) || fabs(use->unet) > MAX_WEIGHT ||
         fabs(use->text) > MAX_WEIGHT) { /* L7 */

@@ -21,11 +21,7 @@ struct lora;
 struct lora *lora_open(const char *path, GError **error);
 void lora_close(struct lora *l); /* takes NULL */
 
-const char *lora_label(const struct lora *l); /* file name */
 const char *lora_alias(const struct lora *l); /* the name it was trained under, or NULL */
-size_t lora_parts(const struct lora *l);
-/* What it was made for, by the width of the text that its cross-attention reads; OTHER: unknown. */
-enum model_family lora_family(const struct lora *l);
 
 struct lora_use {
     struct lora *lora;

@@ -45,8 +45,8 @@ struct lora_module {
 struct lora {
     gint refs;
     struct safetensors *file;
-    GPtrArray *modules; /* struct lora_module */
-    enum model_family family;
+    GPtrArray *modules;       /* struct lora_module */
+    enum model_family family; /* by the width of the text that it reads; OTHER: unknown */
 };
 
 /*

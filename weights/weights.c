@@ -318,13 +318,6 @@ size_t weights_count(const struct weights *w)
     return w->entries->len;
 }
 
-const struct weight *weights_nth(const struct weights *w, size_t i)
-{
-    g_return_val_if_fail(i < w->entries->len, NULL);
-    const struct entry *e = g_ptr_array_index(w->entries, i);
-    return e->unreadable ? NULL : &e->weight;
-}
-
 static size_t entry_bytes(const struct entry *e)
 {
     return e->unreadable ? e->tensor->size : weight_count(&e->weight) * dtype_size(e->weight.dtype);

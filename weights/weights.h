@@ -29,8 +29,6 @@ size_t weights_count(const struct weights *w);               /* tensors */
 uint64_t weights_parameters(const struct weights *w);        /* elements, of numbers (no indices) */
 /* The format that most of the bytes are in, for lists and for choosing a precision. */
 enum dtype weights_main_dtype(const struct weights *w);
-/* All parameters, in the order of their names (unreadable ones are NULL). */
-const struct weight *weights_nth(const struct weights *w, size_t i);
 /* Names nobody asked for, sorted (g_ptr_array of borrowed strings; free the array). */
 GPtrArray *weights_unused(const struct weights *w);
 /* A sentence for the user that counts the unused ones and names the first few (g_free); NULL when

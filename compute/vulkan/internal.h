@@ -54,7 +54,6 @@ struct vulkan_backend {
     double rate;               /* floating-point operations a second, as expected */
     double bandwidth;          /* bytes a second, as expected */
     double scale;              /* measured over expected seconds */
-    char *description;
 };
 
 struct vulkan_program {

@@ -181,26 +181,21 @@ static GArray *candidates(const struct vulkan_backend *b)
     return list;
 }
 
-static void describe(GString *text, const struct choice *c, bool measured)
+static void describe(GString *text, const struct choice *c)
 {
     static const char *const names[] = {"shared memory", "registers", "cooperative matrix"};
     g_string_append(text, names[c->path]);
     if (c->path == PATH_MATRIX)
         g_string_append_printf(text, " %ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
-    if (measured)
-        g_string_append_printf(text, ", %.3g TFLOP/s", c->rate * 1e-12);
+    g_string_append_printf(text, ", %.3g TFLOP/s", c->rate * 1e-12);
 }
 
 static void take(struct vulkan_backend *b, const struct choice *c, bool measured)
 {
-    GString *text = g_string_new(NULL);
     b->path = c->path;
     b->shape = c->shape;
     if (measured)
         b->rate = c->rate;
-    describe(text, c, measured);
-    g_free(b->description);
-    b->description = g_string_free(text, false);
 }
 
 static char *file_of(const struct vulkan_backend *b)
@@ -234,7 +229,7 @@ void selftest_recall(const struct device *d, char *text, size_t size)
         if (!read_choice(file, dtype_name(precisions[i]), &c))
             continue;
         g_string_append_printf(found, "%s%s: ", found->len ? "; " : "", dtype_name(precisions[i]));
-        describe(found, &c, true);
+        describe(found, &c);
     }
     g_strlcpy(text, found->str, size);
 }

@@ -252,7 +252,6 @@ static void destroy(struct backend *backend)
     gpu_memory_destroy(b->m);
     pipelines_destroy(b->p);
     gpu_close(b->d);
-    g_free(b->description);
     g_free(backend->label);
     g_free(b);
 }
@@ -309,9 +308,4 @@ struct backend *vulkan_backend_create(const char *device, enum dtype precision, 
 fail:
     destroy(&b->base);
     return NULL;
-}
-
-const char *vulkan_backend_path(const struct backend *backend)
-{
-    return ((const struct vulkan_backend *)backend)->description;
 }

@@ -51,9 +51,6 @@ const char *vulkan_kind_name(enum vulkan_kind kind); /* "discrete GPU" */
  */
 struct backend *vulkan_backend_create(const char *device, enum dtype precision, GError **error);
 
-/* For `figment devices` and bench: which kernels are used, "matrix 16x16x16 (31.2 TFLOP/s)". */
-const char *vulkan_backend_path(const struct backend *backend);
-
 /*
  * Errors of the back end that the engine acts on; others are plain sentences.
  * VULKAN_ERROR_LOST: the device was reset: destroy every tape and the back end, make a new one,
