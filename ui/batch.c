@@ -9,6 +9,7 @@
 #define CELL_MAX 512
 #define GAP 8
 #define LABEL 40
+#define ACROSS 112 /* a column has room for its label, however small the pictures are */
 
 struct cell {
     guint job;
@@ -180,8 +181,8 @@ static void draw(GTask *task, gpointer source, gpointer data, GCancellable *canc
     cell = MIN(cell, CELL_MAX);
     while (cell > 32 && MAX(b->rows, b->columns) * (guint)(cell + GAP + LABEL) > 16000)
         cell /= 2;
-    int left = MAX(cell, 160);
-    int width = left + (int)b->columns * (cell + GAP) + GAP;
+    int left = MAX(cell, 160), across = MAX(cell, ACROSS);
+    int width = left + (int)b->columns * (across + GAP) + GAP;
     int height = LABEL + (int)b->rows * (cell + GAP) + GAP;
     cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
     cairo_t *cr = cairo_create(surface);
@@ -190,7 +191,7 @@ static void draw(GTask *task, gpointer source, gpointer data, GCancellable *canc
     for (guint c = 0; c < b->columns; c++) {
         g_autofree char *label = column_label(b, c);
         cairo_set_source_rgb(cr, 0.1, 0.1, 0.1);
-        draw_text(cr, label, left + (int)c * (cell + GAP), 4, cell);
+        draw_text(cr, label, left + (int)c * (across + GAP), 4, across);
     }
     for (guint r = 0; r < b->rows; r++) {
         double y = LABEL + (int)r * (cell + GAP);
@@ -200,7 +201,8 @@ static void draw(GTask *task, gpointer source, gpointer data, GCancellable *canc
         for (guint c = 0; c < b->columns; c++) {
             FigPicture *picture = b->cells[r * b->columns + c].picture;
             if (picture)
-                draw_picture(cr, picture, left + (int)c * (cell + GAP), y, cell);
+                draw_picture(cr, picture, left + (int)c * (across + GAP) + (across - cell) / 2, y,
+                             cell);
         }
     }
     cairo_destroy(cr);
