@@ -101,6 +101,7 @@ static void device_free(void *data)
     struct fig_device *d = data;
     g_free(d->name);
     g_free(d->label);
+    g_free(d->problem);
     g_free(d);
 }
 

@@ -388,9 +388,6 @@ static char *status(FigBridge *self)
         g_string_append_printf(line, _("Picture %d of %d · "), p->index + 1, p->batch);
     g_string_append_printf(line, p->batch > 1 ? _("step %d of %d") : _("Step %d of %d"), p->step,
                            p->steps);
-    if (p->speed > 0)
-        g_string_append_printf(line, p->speed >= 1 ? _(" · %.1f it/s") : _(" · %.1f s/it"),
-                               p->speed >= 1 ? p->speed : 1 / p->speed);
     if (p->seconds_left >= 0 && isfinite(p->seconds_left)) {
         int left = (int)ceil(p->seconds_left);
         if (left < 60)
@@ -398,6 +395,9 @@ static char *status(FigBridge *self)
         else
             g_string_append_printf(line, _(" · %d min %02d s left"), left / 60, left % 60);
     }
+    if (p->speed > 0)
+        g_string_append_printf(line, p->speed >= 1 ? _(" · %.1f it/s") : _(" · %.1f s/it"),
+                               p->speed >= 1 ? p->speed : 1 / p->speed);
     return g_string_free(line, FALSE);
 }
 

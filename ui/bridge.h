@@ -101,8 +101,8 @@ char *fig_bridge_pictures_folder(FigBridge *self); /* g_free() */
 char *fig_bridge_models_folder(FigBridge *self);   /* g_free() */
 
 struct fig_device {
-    char *name, *label;
-    guint64 memory; /* bytes, 0 = not known */
+    char *name, *label, *problem; /* why it cannot be measured, or NULL */
+    guint64 memory;               /* bytes, 0 = not known */
     gboolean automatic;
 };
 /* Opens drivers on a worker thread; fig_bridge_devices_finish() gives a GPtrArray of struct

@@ -16,7 +16,7 @@ struct _FigExportDialog {
     AdwComboRow *format, *list;
     GtkSpinButton *quality, *side;
     GtkSwitch *metadata;
-    GtkLabel *message;
+    GtkLabel *heading, *message;
 
     /* Owned References */
     FigBridge *bridge;
@@ -209,6 +209,7 @@ static void fig_export_dialog_class_init(FigExportDialogClass *class)
     CHILD(quality);
     CHILD(side);
     CHILD(metadata);
+    CHILD(heading);
     CHILD(message);
 #undef CHILD
     signal_exported = g_signal_new("exported", G_TYPE_FROM_CLASS(class), G_SIGNAL_RUN_LAST, 0, NULL,
@@ -237,6 +238,7 @@ FigExportDialog *fig_export_dialog_new(GtkWindow *parent, FigBridge *bridge, GLi
     g_autofree char *title =
         g_strdup_printf(g_dngettext(NULL, "Export %u Picture", "Export %u Pictures", n), n);
     gtk_window_set_title(GTK_WINDOW(self), title);
+    gtk_label_set_label(self->heading, title);
     show_folder(self);
     gtk_window_set_focus(GTK_WINDOW(self), GTK_WIDGET(self->folder ? self->export : self->choose));
     return self;

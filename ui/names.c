@@ -3,8 +3,10 @@
 #include <adwaita.h>
 #include <string.h>
 
+/* Said once: a label inside, or the row's that it is the switch of, would say it again. */
 static void set_name(GtkWidget *widget, const char *name)
 {
+    gtk_accessible_reset_relation(GTK_ACCESSIBLE(widget), GTK_ACCESSIBLE_RELATION_LABELLED_BY);
     gtk_accessible_update_property(GTK_ACCESSIBLE(widget), GTK_ACCESSIBLE_PROPERTY_LABEL, name, -1);
 }
 
@@ -60,8 +62,6 @@ static void name(GtkWidget *widget)
     if (!text)
         return;
     set_name(widget, text);
-    if (words) /* said once: its label inside would say it again */
-        gtk_accessible_reset_relation(GTK_ACCESSIBLE(widget), GTK_ACCESSIBLE_RELATION_LABELLED_BY);
     /* What has the focus is the button inside; that of a menu button is labelled by it. */
     GtkWidget *inside = gtk_widget_get_first_child(widget);
     if (GTK_IS_DROP_DOWN(widget) && inside)

@@ -20,7 +20,8 @@ struct _FigPreferences {
     /* Owned References */
     FigSettings *settings;
     FigBridge *bridge;
-    GPtrArray *devices; /* struct fig_device, NULL until they are known */
+    GPtrArray *devices;          /* struct fig_device, NULL until they are known */
+    struct fig_device *measured; /* one of them, just now */
     GtkFileChooserNative *chooser;
 };
 
@@ -53,55 +54,55 @@ static void theme_selected(FigPreferences *self)
     fig_preferences_apply_theme(self->settings);
 }
 
-/* The one that is chosen, or that "Automatic" takes; NULL until the devices are known. */
-static const struct fig_device *chosen_device(FigPreferences *self)
-{
-    const char *name = fig_record_text(self->settings, "device");
-    for (guint i = 0; self->devices && i < self->devices->len; i++) {
-        const struct fig_device *d = self->devices->pdata[i];
-        if (strcmp(name, "auto") == 0 ? d->automatic : strcmp(name, d->name) == 0)
-            return d;
-    }
-    return NULL;
-}
-
+/* A line for each device: what was measured of it in the chosen precision. */
 static void show_speed(FigPreferences *self)
 {
-    const struct fig_device *d = chosen_device(self);
-    double speed = d ? fig_bridge_speed(self->bridge, d->name) : 0;
-    gboolean busy;
+    g_autoptr(GString) text = g_string_new(NULL);
+    gboolean busy, measuring = self->measured != NULL;
     g_object_get(self->bridge, "busy", &busy, NULL);
-    gboolean measuring = gtk_spinner_get_spinning(self->measuring);
-    g_autofree char *text =
-        measuring   ? g_strdup(_("Measuring…"))
-        : speed > 0 ? g_strdup_printf(_("%s: %.0f GFLOP/s, measured"), d->label, speed / 1e9)
-        : d         ? g_strdup_printf(_("%s: not measured yet"), d->label)
-                    : g_strdup("");
-    adw_action_row_set_subtitle(self->speed_row, text);
-    gtk_widget_set_sensitive(GTK_WIDGET(self->measure), d && !busy && !measuring);
+    for (guint i = 0; self->devices && i < self->devices->len; i++) {
+        const struct fig_device *d = self->devices->pdata[i];
+        double speed = fig_bridge_speed(self->bridge, d->name);
+        g_autofree char *line =
+            d == self->measured ? g_strdup_printf(_("%s: measuring…"), d->label)
+            : d->problem        ? g_strdup_printf("%s: %s", d->label, d->problem)
+            : speed > 0 ? g_strdup_printf(_("%s: %.0f GFLOP/s, measured"), d->label, speed / 1e9)
+                        : g_strdup_printf(_("%s: not measured yet"), d->label);
+        g_string_append_printf(text, "%s%s", text->len ? "\n" : "", line);
+    }
+    adw_action_row_set_subtitle(self->speed_row, text->str);
+    gtk_spinner_set_spinning(self->measuring, measuring);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->measure), self->devices && !busy && !measuring);
 }
+
+static void measure_next(FigPreferences *self, guint i);
 
 static void measured(GObject *source, GAsyncResult *result, gpointer user)
 {
     g_autoptr(FigPreferences) self = user;
     g_autoptr(GError) error = NULL;
-    double speed = fig_bridge_measure_finish(FIG_BRIDGE(source), result, &error);
+    fig_bridge_measure_finish(FIG_BRIDGE(source), result, &error);
     if (!self->settings) /* closed meanwhile */
         return;
-    gtk_spinner_stop(self->measuring);
+    g_free(self->measured->problem);
+    self->measured->problem = error ? g_strdup(error->message) : NULL;
+    guint i = 0;
+    g_ptr_array_find(self->devices, self->measured, &i);
+    measure_next(self, i + 1);
+}
+
+/* One after the other: beside each other they would take each other's time. */
+static void measure_next(FigPreferences *self, guint i)
+{
+    self->measured = i < self->devices->len ? self->devices->pdata[i] : NULL;
+    if (self->measured)
+        fig_bridge_measure_async(self->bridge, self->measured->name, measured, g_object_ref(self));
     show_speed(self);
-    if (speed <= 0 && error)
-        adw_action_row_set_subtitle(self->speed_row, error->message);
 }
 
 static void measure_clicked(FigPreferences *self)
 {
-    const struct fig_device *d = chosen_device(self);
-    if (!d)
-        return;
-    gtk_spinner_start(self->measuring);
-    show_speed(self);
-    fig_bridge_measure_async(self->bridge, d->name, measured, g_object_ref(self));
+    measure_next(self, 0);
 }
 
 static void precision_selected(FigPreferences *self)
@@ -118,7 +119,6 @@ static void device_selected(FigPreferences *self)
         return;
     const struct fig_device *d = i ? self->devices->pdata[i - 1] : NULL;
     g_object_set(self->settings, "device", d ? d->name : "auto", NULL);
-    show_speed(self);
 }
 
 static void devices_known(GObject *source, GAsyncResult *result, gpointer user)

@@ -114,7 +114,7 @@ static void clear_clicked(FigQueue *self)
     fig_bridge_clear(self->bridge);
 }
 
-static void show_more(FigQueue *self)
+static void show_length(FigQueue *self)
 {
     guint n = g_list_model_get_n_items(fig_bridge_queue(self->bridge));
     guint more = n > SHOWN ? n - SHOWN : 0;
@@ -122,6 +122,7 @@ static void show_more(FigQueue *self)
         g_strdup_printf(g_dngettext(NULL, "and %u more job", "and %u more jobs", more), more);
     gtk_label_set_label(self->more, text);
     gtk_widget_set_visible(GTK_WIDGET(self->more), more > 0);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->clear), n > 0);
 }
 
 void fig_queue_set_up(FigQueue *self, FigBridge *bridge)
@@ -130,9 +131,9 @@ void fig_queue_set_up(FigQueue *self, FigBridge *bridge)
     g_autoptr(GtkSliceListModel) first =
         gtk_slice_list_model_new(g_object_ref(fig_bridge_queue(bridge)), 0, SHOWN);
     gtk_list_box_bind_model(self->list, G_LIST_MODEL(first), make_row, self, NULL);
-    g_signal_connect_object(bridge, "notify::waiting", G_CALLBACK(show_more), self,
+    g_signal_connect_object(bridge, "notify::waiting", G_CALLBACK(show_length), self,
                             G_CONNECT_SWAPPED);
-    show_more(self);
+    show_length(self);
     g_signal_connect_swapped(self->pause, "notify::active", G_CALLBACK(show_pause), self);
     g_object_bind_property(bridge, "paused", self->pause, "active",
                            G_BINDING_SYNC_CREATE | G_BINDING_BIDIRECTIONAL);

@@ -38,8 +38,7 @@ struct _FigWindow {
     GtkFileChooserNative *chooser;
     GtkWindow *shortcuts;
 
-    AdwToast *asking;   /* the last toast whose button decides something, while it is there */
-    AdwToast *offering; /* the last one that only offers something */
+    AdwToast *asking; /* the last toast with a button, while it is there */
 
     gboolean may_lose; /* the user said so: close, though a picture is not saved */
     gboolean was_paused;
@@ -64,7 +63,6 @@ void fig_window_drop_question(FigWindow *self);
 /* With a button; `action` is a detailed action name. */
 void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
                              const char *action);
-/* A message with a button that goes away by itself or when another comes; `target` is the action's
- * string, or NULL. */
+/* A message with a button that goes away by itself; `target` is the action's string, or NULL. */
 void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
                       const char *target);

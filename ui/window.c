@@ -12,16 +12,11 @@ G_DEFINE_FINAL_TYPE(FigWindow, fig_window, ADW_TYPE_APPLICATION_WINDOW)
 
 /* ---- messages ---- */
 
-static void drop(AdwToast **toast)
-{
-    if (*toast)
-        adw_toast_dismiss(*toast);
-    g_clear_object(toast);
-}
-
 void fig_window_drop_question(FigWindow *self)
 {
-    drop(&self->asking);
+    if (self->asking)
+        adw_toast_dismiss(self->asking);
+    g_clear_object(&self->asking);
 }
 
 /* A sentence is read to its end, however narrow the window: a toast's own title has one line. */
@@ -36,16 +31,11 @@ static AdwToast *toast_new(const char *text)
     gtk_label_set_lines(GTK_LABEL(label), 4);
     gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
     gtk_label_set_xalign(GTK_LABEL(label), 0);
+    gtk_widget_set_margin_top(label, 6);
+    gtk_widget_set_margin_bottom(label, 6);
     gtk_widget_add_css_class(label, "heading");
     adw_toast_set_custom_title(toast, label);
     return toast;
-}
-
-/* Toasts wait for each other: an offer, which stands for long, gives way to what is new. */
-static void show_toast(FigWindow *self, AdwToast *toast)
-{
-    drop(&self->offering);
-    adw_toast_overlay_add_toast(self->toasts, toast);
 }
 
 void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
@@ -60,7 +50,7 @@ void fig_window_toast_action(FigWindow *self, const char *text, const char *butt
         fig_window_drop_question(self);
         self->asking = g_object_ref(toast);
     }
-    show_toast(self, toast);
+    adw_toast_overlay_add_toast(self->toasts, toast);
 }
 
 void fig_window_toast(FigWindow *self, const char *text)
@@ -81,8 +71,7 @@ void fig_window_offer(FigWindow *self, const char *text, const char *button, con
     adw_toast_set_action_name(toast, action);
     adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
     adw_toast_set_timeout(toast, 60); /* time to read it and to reach the button */
-    show_toast(self, toast);
-    self->offering = g_object_ref(toast);
+    adw_toast_overlay_add_toast(self->toasts, toast);
 }
 
 static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)
@@ -115,6 +104,7 @@ static void show_title(FigWindow *self)
                  &fraction, NULL);
     gtk_label_set_label(self->title, busy && *title ? title : "Figment");
     gtk_label_set_label(self->subtitle, status);
+    gtk_widget_set_tooltip_text(GTK_WIDGET(self->subtitle), status); /* a narrow window cuts it */
     gtk_widget_set_visible(GTK_WIDGET(self->subtitle), *status != 0);
     gtk_progress_bar_set_fraction(self->progress, fraction);
     gtk_widget_set_opacity(GTK_WIDGET(self->progress), busy ? 1 : 0);
@@ -495,7 +485,6 @@ static void fig_window_dispose(GObject *object)
     g_clear_object(&self->before);
     g_clear_object(&self->chooser);
     g_clear_object(&self->asking);
-    g_clear_object(&self->offering);
     G_OBJECT_CLASS(fig_window_parent_class)->dispose(object);
 }
 
