@@ -114,8 +114,8 @@ def first_run(s):
     s.keys.press("Control_L", "h")
     s.window.one("text", T("Prompt")).set_text(PROMPTS[0])
     s.set_number_of(T("Steps"), 150)
+    canvas = s.window.all("image", showing=False)  # found before: a walk takes its time
     s.keys.press("Control_L", "Return")
-    canvas = s.window.all("image", showing=False)
     wait(lambda: any(re.search(r"\b([3-9]\d|1\d\d)\b.*150", w.name) for w in canvas), "a preview", every=0.01)
     s.shot("running", 0)
     s.made(1)
@@ -140,7 +140,7 @@ def few(s):
     s.shot("no-panel")
     s.keys.press("F9")
     s.popover(s.button(T("Recent prompts")).act, "recent-prompts")
-    s.popover(s.button("128 × 128").act, "sizes")
+    s.popover(s.button(r"\d+ × \d+").act, "sizes")  # the model's own, where it has one
     s.popover(s.button(T("Main menu (F10)").split(r"\ \(")[0]).act, "menu")
     x, y, w, h = s.canvas_box()
     s.popover(lambda: s.keys.click(x + w // 2, y + h // 2, button=3), "picture-menu")
