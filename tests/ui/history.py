@@ -3,12 +3,11 @@ grid never comes to rest empty or elsewhere than it was scrolled to, and keeps n
 usage: history.py BINARY FOLDER MODEL [PICTURES] (1000); prints for how long the main loop was away"""
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
 
-from program import Session, driven
+from program import Session, away, driven
 from robot import Failed, Widget, check, wait
 
 ATSPI_WINDOW = 1  # coordinates
@@ -104,14 +103,6 @@ class History:
         x, y, w, h = self.grid.box
         for _ in range(events):
             self.s.keys.click(x + w // 2, y + h // 2, button=button)
-
-
-def away(s, what):
-    """What the watchdog says of the time since it was last asked."""
-    before = len(s.program.said())
-    os.kill(s.program.process.pid, signal.SIGUSR1)
-    wait(lambda: "rounds" in s.program.said()[before:], "the watchdog")
-    print(f"{what}: {s.program.said()[before:].strip()}", flush=True)
 
 
 def step_open(s):

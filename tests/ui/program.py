@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -148,13 +149,13 @@ class Session:
         self.keys.focus_top()
 
     def check_names(self, where):
-        """What can be focused has a name of its own for a screen reader."""
+        """What can be focused has a name of its own for a screen reader, said once."""
         roles = {"push button", "toggle button", "check box", "radio button", "text", "entry", "password text",
                  "spin button", "slider", "combo box", "menu item", "image"}
 
         def bad():
             return [str(w) for w in where.walk() if w.role in roles and w.showing and w.state("FOCUSABLE") and
-                    (not w.name or w.name.startswith("Gtk")) and
+                    (not w.name or w.name.startswith("Gtk") or re.fullmatch(r"(.+) \1", w.name)) and
                     w.parent().name != "AdwToastWidget"]  # libadwaita does not name its own close button
         wait(lambda: not bad(), f"names in {where} for {bad()}", 20)
 
@@ -163,6 +164,9 @@ class Session:
         complaints = self.program.complaints()
         check(not complaints, "complaints in the log: " + "\n".join(complaints))
         check(status == 0, f"exit status {status}\n{self.program.said()}")
+        # While pictures are made the main loop works for no longer than 100 ms at a time; for how long it was away depends on who else is there.
+        busy = re.findall(r"computing for ([\d.]+) ms", self.program.said())
+        check("ASAN_OPTIONS" in os.environ or not busy or float(busy[-1]) <= 100, f"the main loop computed for {busy} ms")
 
 
 def step_previews(s):
@@ -321,6 +325,14 @@ def step_compare(s):
     s.window.one("push button", "New Seed.*").act()
     wait(lambda: len(s.files()) == n + 1, "the picture again, with another seed")
     s.wait_idle()
+
+
+def away(s, what):
+    """What the watchdog says of the time since it was last asked."""
+    before = len(s.program.said())
+    os.kill(s.program.process.pid, signal.SIGUSR1)
+    wait(lambda: "rounds" in s.program.said()[before:], "the watchdog")
+    print(f"{what}: {s.program.said()[before:].strip()}", flush=True)
 
 
 def seen_message(s, text, cause):

@@ -362,6 +362,10 @@ class Keyboard:
 # ---- the program ----
 
 COMPLAINT = re.compile(r"CRITICAL|WARNING|ERROR: |runtime error|\*\* \(|assertion")
+# What the toolkit leaves behind where LeakSanitizer sees no caller: GLib's table of quarks, which it gives up for a larger one after 2,048
+# (a reader may still look at it), and two strings of libcloudproviders, which GTK's file chooser asks for folders.
+LEAK = re.compile(r"(?:Direct|Indirect) leak of (\d+) byte\(s\) in (\d+) object\(s\) allocated from:\n((?:    #.*\n)+)")
+LEFT_BEHIND = {("16384", "1"): "g_malloc", ("256", "2"): "g_realloc", ("128", "1"): "g_realloc"}
 # What a bare test machine lacks, not what the program does.
 EXCUSED = re.compile(r"Unable to acquire session bus|dconf|Vulkan|No IM module|accessibility bus")
 
@@ -396,7 +400,15 @@ class Program:
             return file.read()
 
     def complaints(self):
-        return [line for line in self.said().splitlines() if COMPLAINT.search(line) and not EXCUSED.search(line)]
+        lines = [line for line in self.said().splitlines() if COMPLAINT.search(line) and not EXCUSED.search(line)]
+        return [line for line in lines if "LeakSanitizer" not in line or self.leaks()]
+
+    def leaks(self):
+        """What was never freed, but for what the toolkit is known to leave."""
+        def known(size, number, frames):
+            names = re.findall(r" in (\w+)", frames)
+            return len(names) == 2 and names[1] == LEFT_BEHIND.get((size, number))
+        return [leak for leak in LEAK.findall(self.said()) if not known(*leak)]
 
     def kill(self):
         self.process.kill()
@@ -406,7 +418,8 @@ class Program:
         """Asks it to end as a logout does; its exit status."""
         self.process.terminate()
         try:
-            return self.process.wait(PATIENCE)
+            status = self.process.wait(PATIENCE)
+            return 0 if status and "LeakSanitizer" in self.said() and not self.leaks() else status
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise Failed("the program did not end when it was asked to")

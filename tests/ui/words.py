@@ -65,6 +65,13 @@ def cut(frame):
             w.box[0] < width and w.box[0] + w.box[2] > 0 and (w.box[0] < 0 or w.box[0] + w.box[2] > width + 1)]
 
 
+def shortened(frame):
+    """Values and headings that have less room than their words need: they end in an ellipsis, which AT-SPI does not tell. What is longer wraps."""
+    letter = 6.4  # pixels: narrow ones, half as large again as usual
+    return [f"{w} {w.box}" for w in frame.walk(showing=True)
+            if w.role == "label" and w.showing and 0 < len(w.name) <= 24 and w.box[2] < letter * len(w.name)]
+
+
 def step_large(s):
     """Half as large again, in 900 x 600: English and German, the window, its dialogs."""
     with open(s.desktop.path("home", ".Xdefaults"), "w") as file:
@@ -104,6 +111,7 @@ def step_large(s):
             _, _, width, height = s.keys.windows()[-1][1]
             check(width <= s.desktop.width and height <= s.desktop.height, f"{name} has {width} x {height}")
             check(not cut(frame), f"cut in {name}: {cut(frame)}")
+            check(not shortened(frame), f"shortened in {name}: {shortened(frame)}")
             s.keys.press("Escape")
             wait(lambda: len(s.keys.windows()) == before, f"{name} to close")
             s.keys.focus_top()
