@@ -117,6 +117,43 @@ def step_forms(s):
     s.keys.press("Control_L", "h")
 
 
+def step_thumbnails(s):
+    """They are made once and kept: what lies in the cache is shown after a restart, as long as the picture is the one it was made of."""
+    folder = s.desktop.path("cache", "figment", "thumbnails")
+    s.end()
+    s.configure(request={"steps": 2, "width": 768, "height": 512})  # small pictures are their own thumbnails
+    s.launch()
+    os.makedirs(folder, exist_ok=True)
+    known = set(os.listdir(folder))
+    path = make(s, "thumbed")
+    s.end()
+    s.launch()
+    new, = wait(lambda: set(os.listdir(folder)) - known, "a thumbnail of it")
+    s.end()
+    import gi
+    gi.require_version("GdkPixbuf", "2.0")
+    from gi.repository import GLib, GdkPixbuf
+    green = GdkPixbuf.Pixbuf.new_from_bytes(GLib.Bytes.new(b"\x00\xff\x00" * 96 * 64), GdkPixbuf.Colorspace.RGB, False, 8, 96, 64, 96 * 3)
+
+    def in_the_strip():
+        strip = s.window.one("list", "Recent pictures")
+        x, y, w, h = s.on_screen(next(w for w in strip.walk() if w.role == "image" and w.name.startswith("thumbed")))
+        _, _, stride, pixels = s.desktop.screen()
+        spot = (y + h // 2) * stride + (x + w // 2) * 4
+        return pixels[spot:spot + 3]
+    green.savev(os.path.join(folder, new), "png", [], [])
+    s.launch()
+    wait(lambda: in_the_strip() == b"\x00\xff\x00", "the one of the cache")
+    s.end()
+    os.utime(path, (1, 1))  # another picture of that name
+    s.launch()
+    wait(lambda: len(set(os.listdir(folder)) - known) == 2, "another thumbnail")
+    wait(lambda: in_the_strip() != b"\x00\xff\x00", "it in the strip")
+    s.end()
+    s.configure(request={"steps": 2, "width": 96, "height": 64})
+    s.launch()
+
+
 def add_rows(s, word, paths, models, ages=(0,), size=64):
     """Rows of the history by hand, as the program writes them; the window is closed meanwhile."""
     with sqlite3.connect(s.desktop.path("data", "figment", "history.sqlite")) as db:
@@ -345,7 +382,7 @@ def step_preferences(s):
 def main():
     with driven(Session(folder=sys.argv[2], request={"steps": 2, "width": 96, "height": 64})) as s:
         s.launch()
-        walk(s, step_forms, step_filters, step_progress, step_batch, step_preferences)
+        walk(s, step_forms, step_thumbnails, step_filters, step_progress, step_batch, step_preferences)
 
 
 if __name__ == "__main__":
