@@ -439,6 +439,12 @@ struct plan *plan_create(const struct recording *r, enum dtype precision, unsign
     plan->tensor_count = r->tensor_count;
     plan->places = g_new0(struct place, r->tensor_count + 1);
     plan->stores = g_new0(enum dtype, r->tensor_count + 1);
+    plan->written = g_new0(bool, r->tensor_count + 1);
+    plan->read = g_new0(bool, r->tensor_count + 1);
+    for (int i = 0; i < r->tensor_count; i++) {
+        plan->written[i] = r->inputs && r->inputs[i];
+        plan->read[i] = r->outputs && r->outputs[i];
+    }
     struct planner p = {.r = r, .plan = plan, .fuse = fuse};
     p.uses = g_new0(int, r->tensor_count + 1);
     p.producer = g_new(int, r->tensor_count + 1);
@@ -460,6 +466,8 @@ void plan_destroy(struct plan *plan)
     if (!plan)
         return;
     g_ptr_array_free(plan->weights, TRUE);
+    g_free(plan->read);
+    g_free(plan->written);
     g_free(plan->stores);
     g_free(plan->places);
     g_free(plan->nodes);

@@ -111,6 +111,8 @@ struct plan {
     int tensor_count;
     struct place *places; /* by tensor id */
     enum dtype *stores;   /* by tensor id */
+    bool *written,
+        *read; /* by tensor id: by the host before a run, after one (outputs; not marks) */
     size_t arena_bytes, kept_bytes;
     GPtrArray *weights; /* every struct weight the nodes use, once each, in order of first use */
 };
@@ -154,6 +156,7 @@ struct recording {
     int tensor_count;
     const bool *held; /* by tensor id: input, output, kept or read at a mark: never fused away, own
                          place in the kept block */
+    const bool *inputs;          /* by tensor id: written by the host; NULL = none */
     const bool *outputs;         /* by tensor id: read by the host */
     const struct place *imports; /* by tensor id: kind PLACE_IMPORT or PLACE_NONE */
 };

@@ -217,9 +217,13 @@ static void make_plan(struct tape *t)
     struct backend *backend = t->backend;
     g_array_set_size(t->imports, t->tensors->len);
     g_autofree bool *held = g_new0(bool, t->tensors->len + 1);
+    g_autofree bool *inputs = g_new0(bool, t->tensors->len + 1);
     g_autofree bool *outputs = g_new0(bool, t->tensors->len + 1);
-    for (guint i = 0; i < t->inputs->len; i++)
-        hold(held, g_array_index(t->inputs, struct tape_name, i).tensor);
+    for (guint i = 0; i < t->inputs->len; i++) {
+        const struct tensor *x = g_array_index(t->inputs, struct tape_name, i).tensor;
+        hold(held, x);
+        hold(inputs, x);
+    }
     for (guint i = 0; i < t->kept->len; i++)
         hold(held, g_array_index(t->kept, struct tape_name, i).tensor);
     for (guint i = 0; i < t->outputs->len; i++) {
@@ -239,6 +243,7 @@ static void make_plan(struct tape *t)
         .tensors = (struct tensor **)t->tensors->pdata,
         .tensor_count = (int)t->tensors->len,
         .held = held,
+        .inputs = inputs,
         .outputs = outputs,
         .imports = (const struct place *)t->imports->data,
     };

@@ -182,6 +182,8 @@ static void lower_limits(struct device *d, struct limits *l)
             l->tile = n >= 128 ? 128 : n >= 64 ? 64 : 32;
         else if (g_str_has_prefix(*part, "plain="))
             d->texel_kernels = false;
+        else if (g_str_has_prefix(*part, "unmapped="))
+            d->unmapped = true;
     }
     g_strfreev(parts);
 }

@@ -3,8 +3,9 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups; "plain=1":
- * lavapipe runs the kernels of GPUs).
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups;
+ * "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1": the CPU does not see device memory,
+ * as on most cards).
  */
 #pragma once
 
@@ -43,9 +44,11 @@ struct device {
     VkPhysicalDeviceMemoryProperties memory;
     uint8_t device_uuid[VK_UUID_SIZE], driver_uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
     uint32_t driver_version, vendor_id;
-    bool lost;          /* set by queue.c */
-    bool validated;     /* FIGMENT_VALIDATION */
-    bool lavapipe;      /* Mesa's software device: short loops */
+    bool lost;                /* set by queue.c */
+    uint64_t submitted, done; /* submissions so far, and those that are known to be over */
+    bool validated;           /* FIGMENT_VALIDATION */
+    bool lavapipe;            /* Mesa's software device: short loops */
+    bool unmapped;            /* device memory is taken for what the CPU does not see */
     bool texel_kernels; /* reads through texel buffers, reduces within a subgroup: for lavapipe */
     uint32_t subgroup;  /* lanes, as the driver picks */
     uint32_t subgroup_min, subgroup_max; /* what can be asked for; equal to subgroup when nothing */

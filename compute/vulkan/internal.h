@@ -61,6 +61,7 @@ struct vulkan_program {
     const struct plan *plan;
     struct arena *arena;
     struct memory_block *kept;
+    struct host *host; /* NULL: the CPU sees the kept block */
     GPtrArray *packed; /* used */
     struct commands *commands;
     size_t scratch; /* bytes behind the activations in the arena */
@@ -79,6 +80,17 @@ struct packed *pack_get(struct vulkan_backend *b, const struct weight *w, enum p
 void pack_forget_unused(struct vulkan_backend *b, bool stale);
 uint16_t half_from_float(float value);
 float half_to_float(uint16_t half);
+
+/*
+ * host.c: what the host writes and reads of a program whose kept block it does not see. Copies are
+ * part of the program's commands, so that a step has no submission more, and whatever fails fails
+ * the run.
+ */
+bool host_create(struct vulkan_program *p, GError **error); /* before commands_finish() */
+void host_destroy(struct vulkan_program *p);
+/* Where the CPU writes, or reads, a tensor of the kept block; NULL = nowhere. */
+uint8_t *host_input(const struct vulkan_program *p, const struct tensor *t);
+const uint8_t *host_output(const struct vulkan_program *p, const struct tensor *t);
 
 /* encode.c: the dispatches of every node. Fails with a sentence (memory, a weight that cannot be
  * read, a tensor that the device cannot bind). */

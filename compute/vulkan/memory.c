@@ -19,6 +19,7 @@ struct slot {
     VkCommandBuffer commands;
     VkFence fence;
     bool busy;
+    uint64_t submission;
 };
 
 struct memory {
@@ -46,6 +47,7 @@ static void slot_finish(struct memory *m, struct slot *s)
 {
     if (s->busy && s->fence)
         gpu_drain(m->d, s->fence);
+    s->busy = false;
     if (s->fence)
         m->d->vk.DestroyFence(m->d->handle, s->fence, NULL);
     gpu_memory_block_destroy(m, s->block);
@@ -128,10 +130,19 @@ static VkResult allocate(struct memory *m, struct memory_block *b, enum memory_u
         result = d->vk.BindBufferMemory(d->handle, b->buffer, b->memory, 0);
     VkMemoryPropertyFlags flags = d->memory.memoryTypes[type].propertyFlags;
     bool mappable = (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) &&
-                    (flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+                    (flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) &&
+                    !(use == MEMORY_DEVICE && d->unmapped);
     if (!result && mappable)
         result = d->vk.MapMemory(d->handle, b->memory, 0, VK_WHOLE_SIZE, 0, (void **)&b->mapped);
     return result;
+}
+
+/* Copies into what is about to go may still run: nobody waited for an upload yet. */
+static void settle(struct memory *m)
+{
+    for (int i = 0; i < STAGING_SLOTS; i++)
+        if (m->upload[i].busy && m->upload[i].submission > m->d->done)
+            gpu_drain(m->d, m->upload[i].fence);
 }
 
 static void release(struct memory *m, struct memory_block *b)
@@ -181,6 +192,7 @@ void gpu_memory_block_destroy(struct memory *m, struct memory_block *block)
 {
     if (!block)
         return;
+    settle(m);
     count(m, -(gssize)block->bytes);
     release(m, block);
 }
@@ -286,10 +298,9 @@ static bool slot_prepare(struct memory *m, struct slot *s, enum memory_use use, 
             return false;
         }
     }
-    if (s->busy) {
-        s->busy = false;
-        return gpu_wait(d, s->fence, error);
-    }
+    if (s->busy && !gpu_wait(d, s->fence, error))
+        return false; /* may still run: drained before it is destroyed */
+    s->busy = false;
     return true;
 }
 
@@ -320,6 +331,7 @@ static bool slot_copy(struct memory *m, struct slot *s, VkBuffer from, VkBuffer 
         return false;
     }
     s->busy = gpu_submit(d, &s->commands, 1, s->fence, error);
+    s->submission = d->submitted;
     return s->busy;
 }
 
@@ -374,11 +386,9 @@ bool gpu_memory_download(struct memory *m, const struct memory_block *block, siz
         if (!slot_prepare(m, s, MEMORY_DOWNLOAD, error) ||
             !slot_copy(m, s, block->buffer, s->block->buffer, &region, error))
             return false;
-        s->busy = false;
-        if (!gpu_wait(m->d, s->fence, error)) {
-            s->busy = true; /* may still run: drained before it is destroyed */
+        if (!gpu_wait(m->d, s->fence, error))
             return false;
-        }
+        s->busy = false;
         memcpy((uint8_t *)data + done, s->block->mapped, part);
         done += part;
     }

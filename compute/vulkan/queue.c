@@ -57,6 +57,7 @@ bool gpu_submit(struct device *d, const VkCommandBuffer *list, uint32_t count, V
                          .commandBufferCount = count,
                          .pCommandBuffers = list};
     VkResult result = d->vk.QueueSubmit(d->queue, 1, &info, fence);
+    d->submitted += !result;
     if (result)
         gpu_fail(d, result, _("the submission of work"), error);
     return !result;

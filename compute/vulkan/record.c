@@ -1,47 +1,8 @@
-#include "compute/vulkan/record.h"
-
 #include "compute/vulkan/queue.h"
+#include "compute/vulkan/record_private.h"
 
-#include <gio/gio.h>
 #include <glib/gi18n-lib.h>
 #include <string.h>
-
-#define SUBMISSION_SECONDS 0.08
-#define PIECE_SECONDS 0.04 /* of a command buffer */
-#define IN_FLIGHT 2
-
-struct piece {
-    VkCommandBuffer commands;
-    guint first, count; /* dispatches */
-    double expected;    /* seconds, before scaling */
-    double measured;    /* 0 = not yet */
-};
-
-struct flight {
-    VkFence fence;
-    bool busy;
-    guint first, count; /* pieces */
-    gint64 start;
-};
-
-enum cut { CUT_BY_TIME, CUT_BY_NODE, CUT_BY_DISPATCH };
-
-struct commands {
-    struct device *d;
-    struct pipelines *p;
-    double *scale;
-    GArray *dispatches, *pieces;
-    GHashTable *views; /* text -> VkBufferView */
-    VkDescriptorPool pool;
-    VkDescriptorSet *sets;
-    VkCommandPool command_pool;
-    VkQueryPool times; /* when each piece began and ended; none where the device has no clock */
-    VkBufferView spare_view;
-    struct flight flights[IN_FLIGHT];
-    enum cut cut;
-    bool one_dispatch, too_long;
-    struct commands_stats stats;
-};
 
 struct commands *commands_create(struct device *d, struct pipelines *p, double *scale)
 {
@@ -51,6 +12,8 @@ struct commands *commands_create(struct device *d, struct pipelines *p, double *
     c->scale = scale;
     c->dispatches = g_array_new(false, false, sizeof(struct dispatch));
     c->pieces = g_array_new(false, true, sizeof(struct piece));
+    c->before = g_array_new(false, false, sizeof(struct copy));
+    c->after = g_array_new(false, false, sizeof(struct copy));
     c->views = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     c->one_dispatch = g_getenv("FIGMENT_ONE_DISPATCH") != NULL;
     return c;
@@ -81,6 +44,8 @@ void commands_destroy(struct commands *c)
     if (c->spare_view)
         d->vk.DestroyBufferView(d->handle, c->spare_view, NULL);
     g_hash_table_destroy(c->views);
+    g_array_free(c->after, true);
+    g_array_free(c->before, true);
     g_array_free(c->pieces, true);
     g_array_free(c->dispatches, true);
     g_free(c->sets);
@@ -100,6 +65,11 @@ void commands_add(struct commands *c, const struct dispatch *dispatch)
     }
     c->stats.most_trips = MAX(c->stats.most_trips, dispatch->trips);
     g_array_append_val(c->dispatches, *dispatch);
+}
+
+void commands_add_copy(struct commands *c, bool before, const struct copy *copy)
+{
+    g_array_append_vals(before ? c->before : c->after, copy, 1);
 }
 
 static VkBufferView make_view(struct commands *c, VkBuffer buffer, VkFormat format, uint64_t offset,
@@ -236,14 +206,32 @@ static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index,
     vk->CmdDispatch(to, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
-/* After the last dispatch: the host reads outputs from mapped memory. */
-static void barrier_to_host(struct commands *c, VkCommandBuffer to)
+/* Copies between barriers to what was before and what comes after. The host reads what it sees of
+ * the last dispatch, or of the copies after it. */
+static void record_copies(struct commands *c, VkCommandBuffer to, const GArray *copies, bool last)
 {
-    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    c->d->vk.CmdPipelineBarrier(to, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+    const VkPipelineStageFlags shader = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    const VkPipelineStageFlags transfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
+    VkMemoryBarrier in = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                          .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                          .dstAccessMask =
+                              VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT};
+    VkMemoryBarrier out = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = last ? VK_ACCESS_HOST_READ_BIT
+                              : VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                                    VK_ACCESS_TRANSFER_READ_BIT};
+    if (copies->len)
+        c->d->vk.CmdPipelineBarrier(to, shader | transfer, transfer, 0, 1, &in, 0, NULL, 0, NULL);
+    for (guint i = 0; i < copies->len; i++) {
+        const struct copy *copy = &g_array_index(copies, struct copy, i);
+        c->d->vk.CmdCopyBuffer(to, copy->from, copy->to, 1, &copy->region);
+    }
+    if (copies->len || last)
+        c->d->vk.CmdPipelineBarrier(to, shader | transfer,
+                                    last ? VK_PIPELINE_STAGE_HOST_BIT : shader | transfer, 0, 1,
+                                    &out, 0, NULL, 0, NULL);
 }
 
 static bool record_piece(struct commands *c, struct piece *piece, GError **error)
@@ -261,6 +249,8 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
     if (!result) {
         GArray *touched = g_array_new(false, false, sizeof(struct binding));
         barrier(c, piece->commands); /* to all that was submitted before */
+        if (piece->first == 0)
+            record_copies(c, piece->commands, c->before, false);
         if (c->times) {
             vk->CmdResetQueryPool(piece->commands, c->times, query, 2);
             vk->CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, c->times,
@@ -273,7 +263,7 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
             vk->CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, c->times,
                                   query + 1);
         if (piece->first + piece->count == c->dispatches->len)
-            barrier_to_host(c, piece->commands);
+            record_copies(c, piece->commands, c->after, true);
         result = vk->EndCommandBuffer(piece->commands);
     }
     if (result)
@@ -293,8 +283,7 @@ static void create_times(struct commands *c)
         c->times = VK_NULL_HANDLE;
 }
 
-/* Forgets the pieces and records all dispatches into new ones. Nothing may be in flight. */
-static bool record_all(struct commands *c, enum cut cut, GError **error)
+bool commands_record(struct commands *c, enum cut cut, GError **error)
 {
     const struct vk_api *vk = &c->d->vk;
     if (c->command_pool)
@@ -311,9 +300,10 @@ static bool record_all(struct commands *c, enum cut cut, GError **error)
         gpu_fail(c->d, result, _("a command pool"), error);
         return false;
     }
-    for (guint i = 0; i < c->dispatches->len;) {
+    guint i = 0;
+    do { /* once at least: there may be copies alone */
         struct piece piece = {.first = i};
-        do {
+        while (i < c->dispatches->len) {
             piece.expected += g_array_index(c->dispatches, struct dispatch, i).seconds;
             piece.count++;
             if (++i == c->dispatches->len || cut == CUT_BY_DISPATCH)
@@ -323,11 +313,11 @@ static bool record_all(struct commands *c, enum cut cut, GError **error)
                 break;
             if (cut == CUT_BY_TIME && (piece.expected + next->seconds) * *c->scale > PIECE_SECONDS)
                 break;
-        } while (true);
+        }
         if (!record_piece(c, &piece, error))
             return false;
         g_array_append_val(c->pieces, piece);
-    }
+    } while (i < c->dispatches->len);
     return true;
 }
 
@@ -344,121 +334,5 @@ bool commands_finish(struct commands *c, VkBuffer spare, GError **error)
         if (!(c->flights[i].fence = gpu_fence(c->d, error)))
             return false;
     create_times(c);
-    return record_all(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);
-}
-
-static double predicted(const struct commands *c, const struct piece *piece)
-{
-    return piece->measured > 0 ? piece->measured : piece->expected * *c->scale;
-}
-
-static bool send(struct commands *c, struct flight *f, guint *next, GError **error)
-{
-    f->first = *next;
-    f->count = 0;
-    double seconds = 0;
-    VkCommandBuffer list[64];
-    while (*next < c->pieces->len && f->count < G_N_ELEMENTS(list)) {
-        const struct piece *piece = &g_array_index(c->pieces, struct piece, *next);
-        seconds += predicted(c, piece);
-        if (f->count > 0 && (c->cut != CUT_BY_TIME || seconds > SUBMISSION_SECONDS))
-            break;
-        list[f->count++] = piece->commands;
-        ++*next;
-    }
-    f->start = g_get_monotonic_time();
-    f->busy = gpu_submit(c->d, list, f->count, f->fence, error);
-    c->stats.submissions++;
-    return f->busy;
-}
-
-/* Seconds that the device worked at a piece that is over; negative = it does not tell. */
-static double device_seconds(const struct commands *c, guint piece)
-{
-    uint64_t ticks[2];
-    if (!c->times ||
-        c->d->vk.GetQueryPoolResults(c->d->handle, c->times, 2 * piece, 2, sizeof ticks, ticks,
-                                     sizeof ticks[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
-        return -1;
-    uint64_t mask = UINT64_MAX >> (64 - c->d->timestamp_bits);
-    return (double)((ticks[1] - ticks[0]) & mask) * c->d->timestamp_ns * 1e-9;
-}
-
-/* What a submission took teaches its pieces and the back end. */
-static void learn(struct commands *c, const struct flight *f, double seconds, double *node_seconds)
-{
-    double expected = 0;
-    guint count = 0;
-    for (guint i = 0; i < f->count; i++) {
-        const struct piece *piece = &g_array_index(c->pieces, struct piece, f->first + i);
-        double worked = device_seconds(c, f->first + i);
-        expected += piece->expected;
-        count += piece->count;
-        c->stats.device_seconds += MAX(worked, 0);
-        if (node_seconds) {
-            int node = g_array_index(c->dispatches, struct dispatch, piece->first).node;
-            node_seconds[node] += worked >= 0 ? worked : seconds / f->count;
-        }
-    }
-    c->stats.worst_seconds = MAX(c->stats.worst_seconds, seconds);
-    if (expected <= 0 || c->cut != CUT_BY_TIME)
-        return;
-    for (guint i = 0; i < f->count; i++) {
-        struct piece *piece = &g_array_index(c->pieces, struct piece, f->first + i);
-        double share = seconds * piece->expected / expected;
-        piece->measured = piece->measured > 0 ? 0.5 * (piece->measured + share) : share;
-    }
-    /* Short submissions measure the launch, not the work. */
-    if (seconds > 0.002)
-        *c->scale += 0.2 * (seconds / expected - *c->scale);
-    if (seconds > 0.1 && f->count == 1 && count > 1)
-        c->too_long = true;
-}
-
-static bool receive(struct commands *c, struct flight *f, gint64 *last_end, double *node_seconds,
-                    GError **error)
-{
-    if (!gpu_wait(c->d, f->fence, error))
-        return false; /* still busy: drained before it is destroyed */
-    f->busy = false;
-    gint64 now = g_get_monotonic_time();
-    double seconds = (double)(now - MAX(f->start, *last_end)) * 1e-6;
-    *last_end = now;
-    learn(c, f, seconds, node_seconds);
-    return true;
-}
-
-bool commands_run(struct commands *c, const int *cancel, double *node_seconds, GError **error)
-{
-    enum cut cut = c->one_dispatch ? CUT_BY_DISPATCH : node_seconds ? CUT_BY_NODE : CUT_BY_TIME;
-    if ((cut != c->cut || c->too_long) && !record_all(c, cut, error))
-        return false;
-    c->stats.submissions = 0;
-    c->stats.worst_seconds = 0;
-    c->stats.device_seconds = 0;
-    gint64 last_end = 0;
-    guint next = 0, oldest = 0, newest = 0; /* flights, counted up */
-    guint depth = node_seconds ? 1 : IN_FLIGHT;
-    bool cancelled = false;
-    while (next < c->pieces->len || oldest < newest) {
-        cancelled = cancelled || (cancel && g_atomic_int_get(cancel));
-        if (next < c->pieces->len && !cancelled && newest - oldest < depth) {
-            if (!send(c, &c->flights[newest % IN_FLIGHT], &next, error))
-                return false;
-            newest++;
-            continue;
-        }
-        if (oldest == newest)
-            break;
-        if (!receive(c, &c->flights[oldest++ % IN_FLIGHT], &last_end, node_seconds, error))
-            return false;
-    }
-    if (cancelled)
-        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "cancelled");
-    return !cancelled;
-}
-
-struct commands_stats commands_stats(const struct commands *c)
-{
-    return c->stats;
+    return commands_record(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);
 }

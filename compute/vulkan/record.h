@@ -34,6 +34,12 @@ struct dispatch {
     int node;       /* of the plan; for the profile */
 };
 
+/* Between what shaders use and what the CPU sees. */
+struct copy {
+    VkBuffer from, to;
+    VkBufferCopy region;
+};
+
 struct commands;
 
 struct commands_stats {
@@ -48,6 +54,8 @@ struct commands *commands_create(struct device *d, struct pipelines *p, double *
 void commands_destroy(struct commands *c); /* takes NULL */
 /* Asserts the limits that a wrong number would break silently: groups, trips, ranges. */
 void commands_add(struct commands *c, const struct dispatch *dispatch);
+/* Part of every run: before its first dispatch, or after its last. */
+void commands_add_copy(struct commands *c, bool before, const struct copy *copy);
 /* Descriptors and command buffers. `spare` is a small buffer that nobody writes. */
 bool commands_finish(struct commands *c, VkBuffer spare, GError **error);
 /*

@@ -46,6 +46,7 @@ static void destroy_program(struct program *program)
         return;
     struct vulkan_backend *b = (struct vulkan_backend *)program->backend;
     commands_destroy(p->commands);
+    host_destroy(p);
     for (guint i = 0; i < p->packed->len; i++)
         ((struct packed *)p->packed->pdata[i])->users--;
     g_ptr_array_free(p->packed, true);
@@ -118,7 +119,8 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
         !(p->kept = gpu_memory_block_create(b->m, plan->kept_bytes, MEMORY_DEVICE, what, error)))
         goto fail;
     p->commands = commands_create(b->d, b->p, &b->scale);
-    if (!encode_program(p, cancel, error) || !commands_finish(p->commands, b->spare->buffer, error))
+    if (!encode_program(p, cancel, error) || !host_create(p, error) ||
+        !commands_finish(p->commands, b->spare->buffer, error))
         goto fail;
     pipelines_save(b->p);
     p->base.arena_bytes = p->arena->block->bytes;
@@ -203,9 +205,11 @@ static void write_input(struct program *program, const struct tensor *input, con
             halves[i] = half_from_float(((const float *)data)[i]);
         data = halves;
     }
-    g_autoptr(GError) error = NULL;
-    if (!gpu_memory_upload(b->m, block, offset, data, count * dtype_size(store), &error))
-        g_warning("%s", error->message); /* the next run fails with the same */
+    uint8_t *host = host_input(p, input);
+    if (host)
+        memcpy(host, data, count * dtype_size(store));
+    else
+        gpu_memory_upload(b->m, block, offset, data, count * dtype_size(store), NULL); /* mapped */
 }
 
 static void read_output(struct program *program, const struct tensor *output, float *data)
@@ -217,9 +221,12 @@ static void read_output(struct program *program, const struct tensor *output, fl
     enum dtype store = plan_store(p->plan, output);
     g_autofree uint16_t *halves = store == DTYPE_F16 ? g_new(uint16_t, count) : NULL;
     g_autoptr(GError) error = NULL;
-    if (!gpu_memory_download(b->m, block, offset, halves ? (void *)halves : (void *)data,
-                             count * dtype_size(store), &error)) {
-        g_warning("%s", error->message);
+    void *to = halves ? (void *)halves : (void *)data;
+    const uint8_t *host = host_output(p, output);
+    if (host) {
+        memcpy(to, host, count * dtype_size(store));
+    } else if (!gpu_memory_download(b->m, block, offset, to, count * dtype_size(store), &error)) {
+        g_warning("%s", error->message); /* a mark's, or what another program keeps */
         for (size_t i = 0; i < count; i++)
             data[i] = NAN; /* found by whoever checks the picture */
         return;

@@ -45,7 +45,7 @@ LITERALS = {  # single ones: file, the literal or its beginning, reason
     ("compute/cpu/memory.c", "MemAvailable: %llu"): "a line of /proc/meminfo",
     ("compute/cpu/memory.c", "SwapFree: %llu"): "a line of /proc/meminfo",
     ("compute/cpu/backend.c", "cancelled"): "an error by its code alone",
-    ("compute/vulkan/record.c", "cancelled"): "an error by its code alone",
+    ("compute/vulkan/submit.c", "cancelled"): "an error by its code alone",
     ("compute/vulkan/encode.c", "cancelled"): "an error by its code alone",
     ("compute/vulkan/encode.c", "rows of %"): "a mistake in vae.c's strips, not of a user",
     ("compute/vulkan/device.c", "Loader Message"): "the name of a message of the Vulkan loader",
