@@ -180,6 +180,8 @@ static void lower_limits(struct device *d, struct limits *l)
             l->groups = MIN(l->groups, (uint32_t)n);
         else if (g_str_has_prefix(*part, "tile="))
             l->tile = n >= 128 ? 128 : n >= 64 ? 64 : 32;
+        else if (g_str_has_prefix(*part, "flops="))
+            l->flops = MIN(l->flops, (double)n);
         else if (g_str_has_prefix(*part, "plain="))
             d->texel_kernels = false;
         else if (g_str_has_prefix(*part, "unmapped="))
@@ -201,6 +203,7 @@ static void read_limits(struct device *d, const VkPhysicalDeviceLimits *p, uint6
     l->alignment = (uint32_t)MAX(
         MAX(p->minStorageBufferOffsetAlignment, p->minTexelBufferOffsetAlignment), 64);
     l->tile = 128;
+    l->flops = 1e9;
     l->heap = 0;
     for (uint32_t i = 0; i < d->memory.memoryHeapCount; i++)
         if (d->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)

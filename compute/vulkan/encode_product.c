@@ -12,7 +12,6 @@
 #define ROW_STEP 256
 /* A dispatch should not take longer than this, as expected. */
 #define DISPATCH_SECONDS 0.04
-#define MIN_DISPATCH_FLOPS 1e9
 /* Below this many workgroups a GPU stands partly idle, and K is split. */
 #define ENOUGH_GROUPS 128
 #define MIN_SPLIT_DEPTH 256
@@ -78,17 +77,13 @@ static uint32_t split_of(const struct vulkan_backend *b, const struct product *p
 size_t scratch_conv2d(struct vulkan_backend *b, const struct node *n)
 {
     struct product p = product_of(n);
-    /* Windows have fewer rows and could split more; splitting needs few rows, so they are bounded.
-     */
-    uint64_t most = 0;
-    for (uint64_t rows = MIN(p.rows, ROW_STEP * 64);; rows /= 2) {
-        uint32_t split = split_of(b, &p, MAX(rows, 1), p.columns);
-        if (split > 1)
-            most = MAX(most, split * MAX(rows, 1) * p.columns * 4);
-        if (rows <= 1)
-            break;
-    }
-    return most;
+    if (b->path == PATH_REGISTER || p.taps * p.padded < 2 * MIN_SPLIT_DEPTH)
+        return 0;
+    /* Whatever window is split: its workgroups are fewer than ENOUGH_GROUPS, with all parts of K
+     * fewer than twice as many. */
+    struct tile tile = tile_of(b, 1, 1);
+    uint64_t most = MAX_SPLIT * p.rows * p.columns;
+    return 4 * MIN(most, 2 * ENOUGH_GROUPS * (uint64_t)tile.rows * tile.columns);
 }
 
 static uint32_t activation_of(enum op op)
@@ -269,7 +264,8 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
         key.constant_count += G_N_ELEMENTS(more);
         key.subgroup = e->b->d->subgroup;
     }
-    push.split = split_of(e->b, p, w.rows, w.columns);
+    /* Of the whole product: windows follow what was measured, and bits must not. */
+    push.split = split_of(e->b, p, p->rows, p->columns);
     uint64_t steps = p->taps * p->padded / tile.depth;
     push.split_steps = (uint32_t)ceil_div(steps, push.split);
     push.split = (uint32_t)ceil_div(steps, push.split_steps);
@@ -305,6 +301,12 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
            reduce_parts(e, &push, key, parts, &d, error);
 }
 
+/* Operations that a dispatch may have: not longer than a desktop can wait. */
+static double most_flops(const struct encoder *e)
+{
+    return MAX(e->b->rate / MAX(e->b->scale, 0.1) * DISPATCH_SECONDS, e->b->d->limits.flops);
+}
+
 /* Rows of one dispatch: what ranges, groups and time allow, and whose input fits too. */
 static bool window_rows(struct encoder *e, const struct node *n, const struct product *p,
                         const struct product_spans *s, uint64_t first, uint64_t columns,
@@ -315,8 +317,7 @@ static bool window_rows(struct encoder *e, const struct node *n, const struct pr
         return false;
     most = MIN(most, (uint64_t)e->b->d->limits.groups * 16 / ROW_STEP * ROW_STEP);
     double row_flops = 2.0 * (double)columns * (double)(p->taps * p->padded);
-    double flops = MAX(e->b->rate / MAX(e->b->scale, 0.1) * DISPATCH_SECONDS, MIN_DISPATCH_FLOPS);
-    uint64_t timed = (uint64_t)(flops / row_flops) / ROW_STEP * ROW_STEP;
+    uint64_t timed = (uint64_t)(most_flops(e) / row_flops) / ROW_STEP * ROW_STEP;
     most = MIN(MIN(most, MAX(timed, ROW_STEP)), p->rows - first);
     uint64_t in_row = p->inputs * dtype_size(s->x.store), low, high;
     for (;;) {
@@ -340,6 +341,9 @@ bool encode_conv2d(struct encoder *e, const struct node *n, GError **error)
     uint64_t column_bytes = p.taps * p.padded * dtype_size(s.weight.store), column_step = p.columns;
     while (column_step * column_bytes > e->b->d->limits.range && column_step > 32)
         column_step = ceil_div(column_step / 2, 32) * 32;
+    /* Few rows and many inputs: cut by columns, so that no weight is read twice. */
+    double column_flops = 2.0 * (double)(p.taps * p.padded * MIN(p.rows, ROW_STEP));
+    column_step = MIN(column_step, MAX((uint64_t)(most_flops(e) / column_flops) / 32, 1) * 32);
     for (uint64_t column = 0; column < p.columns; column += column_step) {
         uint64_t columns = MIN(column_step, p.columns - column);
         for (uint64_t first = 0, rows; first < p.rows; first += rows) {
@@ -396,6 +400,15 @@ static bool add_attention(struct encoder *e, const struct node *n, const struct 
     return dispatch_add(e, &d, &key, registers, &push, sizeof push, error);
 }
 
+/* Rows that a dispatch may be cut at, so that what it reads and writes there can be bound. */
+static uint64_t row_step(const struct encoder *e, uint64_t row_bytes)
+{
+    uint64_t align = e->b->d->limits.alignment, step = 16;
+    while (step < ROW_STEP && step * row_bytes % align)
+        step *= 2;
+    return step;
+}
+
 bool encode_attention(struct encoder *e, const struct node *n, GError **error)
 {
     struct heads h = {.batch = (uint64_t)n->in[0]->dims[0],
@@ -411,7 +424,9 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
     uint64_t range = e->b->d->limits.range, align = e->b->d->limits.alignment;
     bool together = h.batch * MAX(h.queries, h.keys) * row + 15 <= range &&
                     h.batch * (uint64_t)n->params.attention.heads <= e->b->d->limits.groups;
-    double flops = 4.0 * (double)(h.queries * h.keys) * (double)h.width;
+    uint64_t slices;
+    head_blocks(h.head_size, e->b->path == PATH_REGISTER ? 32 : 64, &slices);
+    double flops = 2.0 * (double)(h.queries * h.keys * (slices + 1)) * (double)h.width;
     bool quick = flops * (double)h.batch / e->b->rate * e->b->scale < DISPATCH_SECONDS;
     bool aligned = h.queries * row % align == 0 && h.keys * row % align == 0;
     if (together && (quick || !aligned || n->params.attention.causal))
@@ -422,7 +437,8 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
         return rows_in_range(e, range, &most, error); /* says so */
     uint64_t timed = (uint64_t)((double)h.queries * DISPATCH_SECONDS * e->b->rate /
                                 MAX(e->b->scale, 0.1) / flops);
-    most = MIN(most, MAX(timed / ROW_STEP, 1) * ROW_STEP);
+    uint64_t step = row_step(e, row);
+    most = MIN(most, MAX(timed / step, 1) * step);
     if (n->params.attention.causal)
         most = h.queries;
     for (uint64_t b = 0; b < h.batch; b++)

@@ -63,6 +63,7 @@ void commands_add(struct commands *c, const struct dispatch *dispatch)
         const struct binding *b = &dispatch->bindings[i];
         g_assert(b->bytes > 0 && b->bytes <= l->range && b->offset % l->alignment == 0);
     }
+    c->stats.most_seconds = MAX(c->stats.most_seconds, dispatch->seconds * *c->scale);
     c->stats.most_trips = MAX(c->stats.most_trips, dispatch->trips);
     g_array_append_val(c->dispatches, *dispatch);
 }

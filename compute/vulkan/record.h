@@ -47,6 +47,7 @@ struct commands_stats {
     double worst_seconds;                  /* longest submission of the last run */
     double device_seconds; /* that the device worked in it, by its clock; 0 = it has none */
     uint64_t most_trips;   /* of any dispatch */
+    double most_seconds;   /* of any dispatch, as expected */
 };
 
 /* `scale` (measured over expected seconds) is the back end's, learned over all of its programs. */

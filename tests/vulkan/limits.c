@@ -1,7 +1,7 @@
 /*
  * A device with small limits gives the same picture: ranges of 200 kB cut every tensor of the small
- * network into windows, 128 invocations, 700 groups; so does one whose memory the CPU does not see.
- * Also: no dispatch has more loop trips than
+ * network into windows, 128 invocations, 700 groups; so does one whose memory the CPU does not see,
+ * and one that is so slow that products are cut. Also: no dispatch has more loop trips than
  * lavapipe runs, memory that runs out is a sentence and is given back.
  */
 #include "compute/tape_private.h"
@@ -9,6 +9,8 @@
 #include "tests/vulkan/net.h"
 
 #define SIZE 48
+#define SLOW_SIZE 64 /* the last convolution splits its sum when cut, and only then */
+
 static struct backend *create(const char *limits, enum dtype precision)
 {
     GError *error = NULL;
@@ -50,6 +52,8 @@ static void same_picture(const char *usually, const char *limits, int size, int 
 {
     struct backend *usual = create(usually, precision);
     struct backend *small = create(limits, precision);
+    if (strstr(limits, "flops="))
+        ((struct vulkan_backend *)small)->scale = 1e4; /* as measured on a slow device */
     int few = 0, many = 0;
     g_autofree float *expected = picture(usual, size, &few), *got = picture(small, size, &many);
     CHECK(many >= few + more, "%s: %d dispatches, %d usually: nothing was cut", limits, many, few);
@@ -84,7 +88,19 @@ static void memory_runs_out(void)
     backend_destroy(b);
 }
 
-/* The deepest loops of real networks, compiled but not run: the recorder asserts the trips. */
+static bool read_zeros(const struct weight *w, enum dtype as, size_t first, size_t count, void *dst,
+                       GError **error)
+{
+    (void)w;
+    (void)first;
+    (void)error;
+    memset(dst, 0, count * dtype_size(as));
+    return true;
+}
+
+/* The deepest loops and the longest dispatches of real networks, compiled but not run: the recorder
+ * asserts the trips. What one dispatch takes nothing can interrupt, on the slowest device either.
+ */
 static void deep_loops(void)
 {
     struct backend *b = create(NULL, DTYPE_F16);
@@ -92,12 +108,30 @@ static void deep_loops(void)
     struct tensor *q = tape_input(t, "q", DTYPE_F32, 3, (int64_t[]){1, 16384, 512});
     struct tensor *y = op_attention(t, q, q, q, (struct attention_params){.heads = 1});
     y = op_group_norm(t, y, NULL, NULL, 32, 1e-6f);
+    struct weight w = {.name = "w", .rank = 4, .dims = {1280, 2560, 3, 3}, .read = read_zeros};
+    struct tensor *deep = tape_input(t, "deep", DTYPE_F32, 4, (int64_t[]){2, 16, 16, 2560});
+    tape_output(t, "conv", op_conv2d(t, deep, &w, NULL, (struct conv2d_params){.padding = -1}));
     tape_output(t, "y", y);
     GError *error = NULL;
     CHECK(tape_finish(t, b, NULL, &error), "%s", error ? error->message : "");
     struct net net = {.tape = t};
+    CHECK(stats_of(&net).most_seconds <= 0.1, "%g s", stats_of(&net).most_seconds);
     CHECK(stats_of(&net).most_trips > 30000 && stats_of(&net).most_trips <= LAVAPIPE_TRIPS,
           "%" G_GUINT64_FORMAT " trips", stats_of(&net).most_trips);
+    tape_destroy(t);
+    backend_destroy(b);
+}
+
+/* A weight that is bound in windows of columns is split where the whole product would not be. */
+static void split_windows(void)
+{
+    struct backend *b = create("plain=1,range=16777216", DTYPE_F16);
+    struct tape *t = tape_create("many columns");
+    struct weight w = {.name = "w", .rank = 2, .dims = {10240, 1280}, .read = read_zeros};
+    struct tensor *x = tape_input(t, "x", DTYPE_F32, 3, (int64_t[]){1, 64, 1280});
+    tape_output(t, "y", op_linear(t, x, &w, NULL));
+    GError *error = NULL;
+    CHECK(tape_finish(t, b, NULL, &error), "%s", error ? error->message : "");
     tape_destroy(t);
     backend_destroy(b);
 }
@@ -149,7 +183,10 @@ int main(void)
         enum dtype precision = i ? DTYPE_F16 : DTYPE_F32;
         same_picture(NULL, "range=200000,invocations=128,groups=700", SIZE, 6, precision);
         same_picture(NULL, "unmapped=1", SIZE, 0, precision);
+        same_picture(NULL, "flops=4000000", SIZE, 6, precision);
+        same_picture("plain=1", "plain=1,flops=4000000", SLOW_SIZE, 6, precision);
     }
+    split_windows();
     memory_runs_out();
     deep_loops();
     return check_result();
