@@ -47,8 +47,9 @@ struct backend {
     enum dtype precision; /* of activations and packed weights: F32, BF16 (cpu), F16 (vulkan) */
     char *label;          /* for people: "CPU (bf16)", "Radeon RX 7600 (f16)" */
     size_t bytes_now, bytes_peak; /* memory held: weights, arenas, kept values */
-    bool lost;  /* the device was reset: destroy every tape and this, and open another */
-    size_t gap; /* bytes behind every tensor; 0, but with FIGMENT_POISON (compute/poison.h) */
+    double longest; /* seconds: submission of work yet, whoever measures sets it to 0; 0 = none */
+    bool lost;      /* the device was reset: destroy every tape and this, and open another */
+    size_t gap;     /* bytes behind every tensor; 0, but with FIGMENT_POISON (compute/poison.h) */
 };
 
 void backend_destroy(struct backend *backend); /* takes NULL */

@@ -23,6 +23,7 @@ struct bench {
     void *user;
     struct backend *backend;
     double peak;
+    double first_longest; /* submission of the run that warms up */
 };
 
 static bool wanted(const struct bench *b, const char *name)
@@ -44,8 +45,11 @@ static bool measure(struct bench *b, bool (*run)(void *user, GError **error), vo
     double times[RUNS_MAX], total = 0;
     int n = 0, least = b->options->repeats ? b->options->repeats : 3;
 
+    b->backend->longest = 0;
     if (!run(user, error))
         return false;
+    b->first_longest = b->backend->longest;
+    b->backend->longest = 0;
     while (n < RUNS_MAX &&
            (n < 2 || (n < least && (b->options->repeats || total < ENOUGH_SECONDS)))) {
         gint64 begun = g_get_monotonic_time();
@@ -65,6 +69,13 @@ static void report(struct bench *b, const char *name, double seconds, double flo
     struct bench_row row = {name, seconds, flops, b->peak, b->backend->bytes_peak};
 
     b->fn(&row, b->user);
+    if (b->backend->longest > 0) {
+        b->fn(&(struct bench_row){.name = "  longest submission", .seconds = b->backend->longest},
+              b->user);
+        b->fn(&(struct bench_row){.name = "  longest submission, first run",
+                                  .seconds = b->first_longest},
+              b->user);
+    }
 }
 
 static float *random_values(size_t n, guint32 seed)

@@ -170,7 +170,9 @@ static bool run(struct program *program, const int *cancel, GError **error)
         program->backend->lost = ((struct vulkan_backend *)program->backend)->d->lost;
         return false;
     }
-    program->device_seconds = commands_stats(p->commands).device_seconds;
+    struct commands_stats stats = commands_stats(p->commands);
+    program->device_seconds = stats.device_seconds;
+    program->backend->longest = MAX(program->backend->longest, stats.worst_seconds);
     bool visible = p->arena->block->mapped && p->kept->mapped;
     return !gap || !visible ||
            poison_intact(p->plan, vulkan_class.alignment, p->arena->block->mapped, p->kept->mapped,
