@@ -9,6 +9,9 @@
 
 #include "engine/npy.h"
 #include "tests/engine/run.h"
+#ifdef FIGMENT_HAVE_VULKAN
+#include "tests/vulkan/record.h"
+#endif
 #include "weights/weights.h"
 
 static const char *const samplers[] = {"DDIM", "Euler", "Euler a", "DPM++ 2M", "Heun", "UniPC"};
@@ -143,5 +146,8 @@ int main(int argc, char **argv)
     remove_files(folder);
     g_free(folder);
     run_finish(&run);
+#ifdef FIGMENT_HAVE_VULKAN
+    check_validation();
+#endif
     return check_result();
 }
