@@ -143,7 +143,7 @@ static int by_value(const void *a, const void *b)
 /* Stops jobs at random times, model loading and decoding among them; the median and p95. */
 static void bench_cancel(const struct bench_options *options, struct bench_output *out)
 {
-    struct engine_options engine_options = {NULL, options->threads};
+    struct engine_options engine_options = {.threads = options->threads};
     struct request r = {.prompt = "a red apple",
                         .width = 256,
                         .height = 256,

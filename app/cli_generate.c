@@ -368,7 +368,7 @@ static gboolean on_interrupt(gpointer data)
 
 static int run(struct generate *g)
 {
-    struct engine_options options = {g->folders, g->threads};
+    struct engine_options options = {g->folders, g->threads, .tell_device = !g->quiet};
 
     g->begun = g_get_monotonic_time();
     g->on_terminal = isatty(STDERR_FILENO) && !g->json && !g->quiet;

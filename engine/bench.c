@@ -396,7 +396,7 @@ bool bench_run(const struct bench_options *options, bench_row_fn fn, void *user,
     GError *problem = NULL;
     bool ok;
 
-    b.backend = device_open(options->device, options->precision, options->threads, &problem);
+    b.backend = device_open(options->device, options->precision, options->threads, NULL, &problem);
     ok = b.backend && bench_peak(&b, &problem) &&
          (model = random_model_create("sd15", 1, &problem)) &&
          bench_text(&b, model, "SD 1.5", &problem) && bench_unet(&b, model, "SD 1.5", &problem) &&
@@ -413,7 +413,7 @@ bool bench_device(const char *device, const char *precision, double *flops, GErr
 {
     struct bench_rates rates = {0};
     GError *problem = NULL;
-    struct backend *backend = device_open(device, precision, 0, &problem);
+    struct backend *backend = device_open(device, precision, 0, NULL, &problem);
     bool ok = backend && bench_backend(backend, &rates, NULL, &problem);
 
     backend_destroy(backend);

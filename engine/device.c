@@ -64,9 +64,9 @@ static struct backend *open_vulkan(const char *device, const char *precision, GE
 }
 
 /* The best GPU that is one; NULL when there is none. */
-static GArray *gpus(int *best)
+static GArray *gpus(int *best, GError **error)
 {
-    GArray *devices = vulkan_devices(NULL);
+    GArray *devices = vulkan_devices(error);
 
     *best = -1;
     for (guint i = 0; devices && i < devices->len && *best < 0; i++) {
@@ -88,28 +88,47 @@ static const GArray *known_gpus(int *best)
     static int first;
 
     if (g_once_init_enter(&asked)) {
-        devices = gpus(&first);
+        devices = gpus(&first, NULL);
         g_once_init_leave(&asked, 1);
     }
     *best = first;
     return devices;
 }
+
+/* The best GPU; NULL with a sentence that tells why it is the CPU. */
+static struct backend *open_best(const char *precision, char **why)
+{
+    int best;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GArray) devices = gpus(&best, &error);
+    g_autofree char *number = g_strdup_printf("%d", best);
+    struct backend *backend = best >= 0 ? open_vulkan(number, precision, &error) : NULL;
+
+    if (backend)
+        *why = NULL;
+    else if (best >= 0 || (error && error->domain != G_IO_ERROR))
+        *why = g_strdup_printf(_("%s The picture is made on the CPU."), error->message);
+    else
+        *why = g_strdup(_("Vulkan finds no graphics card here; the picture is made on the CPU."));
+    return backend;
+}
 #endif
 
-struct backend *device_open(const char *device, const char *precision, int threads, GError **error)
+struct backend *device_open(const char *device, const char *precision, int threads, char **why,
+                            GError **error)
 {
+    g_autofree char *reason = NULL;
     bool automatic = !device || strcmp(device, "auto") == 0;
 
+    if (why)
+        *why = NULL;
     if (!automatic && strcmp(device, "cpu") == 0)
         return open_cpu(precision, threads, error);
 #ifdef FIGMENT_HAVE_VULKAN
     if (!automatic)
         return open_vulkan(device[6] == ':' ? device + 7 : NULL, precision, error);
     if (g_strcmp0(precision, "bf16") != 0) {
-        int best;
-        g_autoptr(GArray) devices = gpus(&best);
-        g_autofree char *number = g_strdup_printf("%d", best);
-        struct backend *backend = best >= 0 ? open_vulkan(number, precision, NULL) : NULL;
+        struct backend *backend = open_best(precision, &reason);
 
         if (backend)
             return backend;
@@ -119,7 +138,10 @@ struct backend *device_open(const char *device, const char *precision, int threa
         fail(error, _("Vulkan is not in this build; use --device cpu."));
         return NULL;
     }
+    reason = g_strdup(_("This build has no Vulkan; the picture is made on the CPU."));
 #endif
+    if (why)
+        *why = g_steal_pointer(&reason);
     return open_cpu(precision, threads, error);
 }
 
@@ -271,7 +293,7 @@ GPtrArray *engine_devices(void)
     int best = -1;
 
 #ifdef FIGMENT_HAVE_VULKAN
-    g_autoptr(GArray) devices = gpus(&best);
+    g_autoptr(GArray) devices = gpus(&best, NULL);
 
     for (guint i = 0; devices && i < devices->len; i++) {
         const struct vulkan_device_info *info =

@@ -7,8 +7,10 @@
 #include "compute/backend.h"
 
 /* "auto", "cpu", "vulkan", "vulkan:N"; "auto", "f32", "f16", "bf16"; NULL is "auto". `threads` of
- * the CPU, 0 = all. Fails with a sentence. */
-struct backend *device_open(const char *device, const char *precision, int threads, GError **error);
+ * the CPU, 0 = all. Fails with a sentence. `why` (may be NULL) is a sentence when "auto" is the CPU
+ * for want of a GPU, else NULL; the caller's. */
+struct backend *device_open(const char *device, const char *precision, int threads, char **why,
+                            GError **error);
 
 /* A back end to plan for, that opens no GPU: the CPU's, in a format of the size that the device
  * computes in. */

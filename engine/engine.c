@@ -143,7 +143,8 @@ struct engine *engine_create(const struct engine_options *options, event_fn fn, 
     engine->fn = fn;
     engine->user = user;
     engine->pipeline =
-        pipeline_create(options ? options->folders : NULL, options ? options->threads : 0);
+        pipeline_create(options ? options->folders : NULL, options ? options->threads : 0,
+                        options && options->tell_device);
     g_mutex_init(&engine->mutex);
     g_cond_init(&engine->changed);
     g_queue_init(&engine->queue);

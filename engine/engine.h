@@ -78,8 +78,9 @@ struct event {
 typedef void (*event_fn)(const struct event *event, void *user);
 
 struct engine_options {
-    char **folders; /* more folders with models, NULL-terminated; NULL = none */
-    int threads;    /* 0 = all cores */
+    char **folders;   /* more folders with models, NULL-terminated; NULL = none */
+    int threads;      /* 0 = all cores */
+    bool tell_device; /* a notice when the device "auto" is the CPU for want of a GPU */
 };
 
 /* Starts the thread; loads nothing. options may be NULL. Cannot fail (aborts when there is no

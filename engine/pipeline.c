@@ -26,7 +26,8 @@
 
 struct pipeline {
     char **folders;
-    int threads; /* of the CPU back end, 0 = all */
+    int threads;      /* of the CPU back end, 0 = all */
+    bool tell_device; /* a notice when "auto" is the CPU */
     struct backend *backend;
     char *device, *precision; /* what the back end was opened for */
     struct loaded *loaded;
@@ -62,11 +63,12 @@ struct job_run {
 
 /* ---- what stays from job to job ---- */
 
-struct pipeline *pipeline_create(char **folders, int threads)
+struct pipeline *pipeline_create(char **folders, int threads, bool tell_device)
 {
     struct pipeline *p = g_new0(struct pipeline, 1);
 
     p->threads = threads;
+    p->tell_device = tell_device;
     p->folders = g_strdupv(folders);
     p->add_ons = add_ons_create(folders);
     p->notices = g_ptr_array_new_with_free_func(g_free);
@@ -108,14 +110,17 @@ static bool open_backend(struct pipeline *p, const struct request *r, GError **e
 {
     const char *device = r->device ? r->device : "auto";
     const char *precision = r->precision ? r->precision : "auto";
+    g_autofree char *why = NULL;
 
     /* A loss that the last picture got over (its decoder went to the CPU) is not this one's. */
     if (p->backend && !p->backend->lost && strcmp(p->device, device) == 0 &&
         strcmp(p->precision, precision) == 0)
         return true;
     close_backend(p);
-    if (!(p->backend = device_open(device, precision, p->threads, error)))
+    if (!(p->backend = device_open(device, precision, p->threads, &why, error)))
         return false;
+    if (why && p->tell_device)
+        g_ptr_array_add(p->notices, g_steal_pointer(&why));
     p->device = g_strdup(device);
     p->precision = g_strdup(precision);
     return true;

@@ -17,7 +17,7 @@ struct job_context {
     void *user;
 };
 
-struct pipeline *pipeline_create(char **folders, int threads);
+struct pipeline *pipeline_create(char **folders, int threads, bool tell_device);
 void pipeline_destroy(struct pipeline *p); /* takes NULL */
 /* Frees the model and its tapes. */
 void pipeline_unload(struct pipeline *p);

@@ -51,6 +51,13 @@ static void add_messenger(struct device *d)
     create(d->instance, &info, NULL, &d->messenger);
 }
 
+static void no_device(GError **error)
+{
+    g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                        _("Vulkan finds no graphics device on this machine; the picture can be "
+                          "made on the CPU instead."));
+}
+
 static bool open_instance(struct device *d, GError **error)
 {
     PFN_vkGetInstanceProcAddr get = vk_loader(error);
@@ -67,6 +74,10 @@ static bool open_instance(struct device *d, GError **error)
                                  .enabledExtensionCount = validation ? 1 : 0,
                                  .ppEnabledExtensionNames = extensions};
     VkResult result = create(&info, NULL, &d->instance);
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER) { /* the loader's word for no driver at all */
+        no_device(error);
+        return false;
+    }
     if (result) {
         g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER, _("Vulkan could not start: %s."),
                     vk_result_text(result));
@@ -343,9 +354,7 @@ static bool choose(struct device *d, const char *name, GError **error)
         return false;
     }
     if (count == 0)
-        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                            _("Vulkan finds no graphics device on this machine; the picture can be "
-                              "made on the CPU instead."));
+        no_device(error);
     else
         g_set_error(
             error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,

@@ -98,6 +98,22 @@ tiny --sampler DDIM --dump d2 --output ddim.png >/dev/null
 check "--noise" tiny --sampler DDIM --noise d2/latent_000.npy --output noise.png >/dev/null
 check "the same picture" cmp -s ddim.png noise.png
 
+# No driver, and no loader: made on the CPU, with one line that says so; named, it fails with a sentence.
+: >libvulkan.so.1
+for without in VK_DRIVER_FILES=/dev/null\ VK_ICD_FILENAMES=/dev/null LD_LIBRARY_PATH="$work"; do
+    # shellcheck disable=SC2086
+    env $without "$figment" generate --model "$model" --prompt x --steps 1 --threads 1 --output auto.png >auto.out 2>auto.err
+    check "made with $without" test -s auto.png -a "$(cat auto.out)" = auto.png
+    check "one line with $without" test "$(wc -l <auto.err)" = 1
+    check "that says so" grep -q "^figment: .*; the picture is made on the CPU\.$" auto.err
+    # shellcheck disable=SC2086
+    env $without "$figment" generate --model "$model" --prompt x --steps 1 --device vulkan --output named.png 2>named.err
+    check "vulkan with $without" test $? = 3 -a ! -e named.png
+    check "offers the CPU" grep -q "^figment: .*\(can be made on the CPU instead\|use --device cpu\)\.$" named.err
+    rm -f auto.png
+done
+rm libvulkan.so.1
+
 # Ctrl-C: ends soon, says so, leaves nothing.
 "$figment" generate --model "$model" --prompt x --steps 500 --size 1024x1024 --device cpu --threads 1 --output stop.png >/dev/null 2>stop.err &
 pid=$!

@@ -112,7 +112,7 @@ static void test_vulkan_strips(const char *precision)
     size_t n = (size_t)height * width * 64 * 3;
     g_autofree float *whole_part = g_new(float, n), *picture = g_new(float, n);
     GError *error = NULL;
-    struct backend *backend = device_open("vulkan", precision, 0, &error);
+    struct backend *backend = device_open("vulkan", precision, 0, NULL, &error);
     struct decoder *d;
     double sum = 0, quality;
 
