@@ -3,12 +3,12 @@
 # self-test's awkward layers. Needs a device whose matrices may have any size (flexible dimensions of VK_NV_cooperative_matrix2:
 # lavapipe of Mesa 26.2; not Debian 12's), hence not run by CI. Tiles of 32 squared instead of 64, which lavapipe compiles for minutes.
 #     tests/vulkan/matrix_shapes.sh [SHAPE...]     16x16x16 16x8x16 8x16x16 8x8x8 when none is named
-# BUILD (build), LIMIT: seconds for each (1800), CASES: lines of goldens for each op (all), ICD: the driver's file.
+# BUILD (build), LIMIT: seconds for each (1800), CASES: lines of goldens for each op (all), ICD: the driver's file, TILE: 32, 64 or 128.
 set -u
 cd "$(dirname "$0")/../.."
 build=$(realpath "${BUILD:-build}") failed=0 ran=0 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export LP_NUM_THREADS=${LP_NUM_THREADS:-0} XDG_CACHE_HOME=$work FIGMENT_TEST_CASES=${CASES:-100} GALLIVM_PERF=nopt FIGMENT_VULKAN_LIMITS=tile=32 \
+export LP_NUM_THREADS=${LP_NUM_THREADS:-0} XDG_CACHE_HOME=$work FIGMENT_TEST_CASES=${CASES:-100} GALLIVM_PERF=nopt FIGMENT_VULKAN_LIMITS=tile=${TILE:-32} \
     VK_ICD_FILENAMES=${ICD:-$(ls /usr/share/vulkan/icd.d/lvp_icd*.json | head -n1)} \
     VK_LAYER_PATH=$build/tests/vulkan VK_INSTANCE_LAYERS=VK_LAYER_FIGMENT_shapes
 for shape in ${*:-16x16x16 16x8x16 8x16x16 8x8x8}; do
