@@ -3,7 +3,7 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops;
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, wait;
  * "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1": the CPU does not see device memory,
  * as on most cards).
  */
@@ -25,6 +25,7 @@ struct limits {
     uint64_t allocation; /* bytes of one allocation */
     uint64_t heap;       /* bytes of device-local memory */
     uint32_t invocations, shared, groups;
+    double wait;        /* seconds that a submission may take before it counts as hung */
     double flops;       /* that a dispatch may have however slow the device seems: 1e9 */
     uint32_t tile;      /* rows and columns of the matrix kernels' largest tile */
     uint32_t alignment; /* of bound offsets: storage and texel buffers */

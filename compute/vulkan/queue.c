@@ -2,10 +2,6 @@
 
 #include <glib/gi18n-lib.h>
 
-/* Long enough for the slowest submission on a busy machine, short enough that a hung driver ends in
- * a message. A software device shares its cores with everything else. */
-#define LIMIT_SECONDS_GPU 20
-#define LIMIT_SECONDS_SOFTWARE 300
 #define POLL_NS (100 * 1000 * 1000)
 
 G_DEFINE_QUARK(figment - vulkan - error, vulkan_error)
@@ -75,8 +71,7 @@ static VkResult wait_for(struct device *d, VkFence fence, double seconds)
 
 bool gpu_wait(struct device *d, VkFence fence, GError **error)
 {
-    bool software = d->info.kind == VULKAN_SOFTWARE;
-    VkResult result = wait_for(d, fence, software ? LIMIT_SECONDS_SOFTWARE : LIMIT_SECONDS_GPU);
+    VkResult result = wait_for(d, fence, d->limits.wait);
     if (!result)
         result = d->vk.ResetFences(d->handle, 1, &fence);
     /* A validation layer wakes up who waits for a fence before it has read what the shaders

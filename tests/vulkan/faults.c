@@ -2,10 +2,12 @@
  * Every fallible Vulkan call fails once, at every place where the small network calls it: the error
  * is a sentence of the right kind, memory goes back to where it was, and the next run (on the same
  * back end, or a new one after a lost device) gives the same bits. Sampled where a call is
- * frequent.
+ * frequent. Also: a device that hangs, and a run that is cancelled.
  */
 #include "compute/vulkan/internal.h"
 #include "tests/vulkan/net.h"
+
+#include <gio/gio.h>
 
 #define SIZE 8
 
@@ -185,6 +187,60 @@ static bool try_fault(struct vulkan_backend **b, int kind, int n, const float *e
     return true;
 }
 
+static VKAPI_ATTR VkResult VKAPI_CALL hanging_wait(VkDevice d, uint32_t n, const VkFence *f,
+                                                   VkBool32 a, uint64_t t)
+{
+    VkResult result = real.WaitForFences(d, n, f, a, t);
+    g_usleep(10 * 1000);
+    return result ? result : VK_TIMEOUT;
+}
+
+/* A submission that never ends: the wait does, as a lost device. */
+static void hang(struct vulkan_backend *b, size_t count)
+{
+    g_autofree float *out = g_new0(float, count);
+    g_autoptr(GError) error = NULL;
+    gint64 begun = g_get_monotonic_time();
+    b->d->limits.wait = 0.2;
+    b->d->vk.WaitForFences = hanging_wait;
+    CHECK(!picture(b, out, &error), "a hung device computes");
+    CHECK(g_get_monotonic_time() - begun >= 200 * 1000, "nobody waited");
+    CHECK(g_error_matches(error, VULKAN_ERROR, VULKAN_ERROR_LOST), "%s",
+          error ? error->message : "");
+    b->d->vk = real;
+}
+
+static int sent;
+static int stop;
+
+static VKAPI_ATTR VkResult VKAPI_CALL stopping_submit(VkQueue q, uint32_t n, const VkSubmitInfo *i,
+                                                      VkFence f)
+{
+    sent++;
+    stop = 1;
+    return real.QueueSubmit(q, n, i, f);
+}
+
+/* Stop, pressed while the first submission runs: no other follows it. */
+static void cancel(struct vulkan_backend *b)
+{
+    g_autoptr(GError) error = NULL;
+    struct net net = net_record(SIZE);
+    g_autofree float *out = g_new0(float, net.out_count);
+    g_setenv("FIGMENT_ONE_DISPATCH", "1", true);
+    CHECK(net_finish(&net, &b->base, &error), "%s", error ? error->message : "");
+    g_unsetenv("FIGMENT_ONE_DISPATCH");
+    b->d->vk.QueueSubmit = stopping_submit;
+    CHECK(!tape_run(net.tape, &stop, &error), "it went on");
+    CHECK(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED), "%s",
+          error ? error->message : "");
+    b->d->vk = real;
+    CHECK(sent == 1, "%d submissions", sent);
+    g_clear_error(&error);
+    CHECK(net_run(&net, out, &error), "%s", error ? error->message : "");
+    net_destroy(&net);
+}
+
 int main(void)
 {
     struct vulkan_backend *b = create();
@@ -209,6 +265,8 @@ int main(void)
         }
         CHECK(faults > 0, "%s was never called", name_of(kind));
     }
+    cancel(b);
+    hang(b, count);
     backend_destroy(&b->base);
     return check_result();
 }
