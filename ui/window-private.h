@@ -39,6 +39,7 @@ struct _FigWindow {
     GtkWindow *shortcuts;
 
     AdwToast *asking; /* the last toast with a button, while it is there */
+    guint lasting;    /* toasts with a button that are there or wait */
 
     gboolean may_lose; /* the user said so: close, though a picture is not saved */
     gboolean was_paused;

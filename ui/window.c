@@ -38,6 +38,24 @@ static AdwToast *toast_new(const char *text)
     return toast;
 }
 
+static void gone(FigWindow *self)
+{
+    self->lasting--;
+}
+
+/* Behind one that waits for its button nobody would ever see another: that one comes back after it.
+ */
+static void add_toast(FigWindow *self, AdwToast *toast)
+{
+    adw_toast_set_priority(toast,
+                           self->lasting ? ADW_TOAST_PRIORITY_HIGH : ADW_TOAST_PRIORITY_NORMAL);
+    if (adw_toast_get_button_label(toast)) {
+        self->lasting++;
+        g_signal_connect_object(toast, "dismissed", G_CALLBACK(gone), self, G_CONNECT_SWAPPED);
+    }
+    adw_toast_overlay_add_toast(self->toasts, toast);
+}
+
 void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
                              const char *action)
 {
@@ -50,7 +68,7 @@ void fig_window_toast_action(FigWindow *self, const char *text, const char *butt
         fig_window_drop_question(self);
         self->asking = g_object_ref(toast);
     }
-    adw_toast_overlay_add_toast(self->toasts, toast);
+    add_toast(self, toast);
 }
 
 void fig_window_toast(FigWindow *self, const char *text)
@@ -71,7 +89,7 @@ void fig_window_offer(FigWindow *self, const char *text, const char *button, con
     adw_toast_set_action_name(toast, action);
     adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
     adw_toast_set_timeout(toast, 60); /* time to read it and to reach the button */
-    adw_toast_overlay_add_toast(self->toasts, toast);
+    add_toast(self, toast);
 }
 
 static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)

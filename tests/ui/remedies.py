@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import robot
-from program import Session, driven, walk
+from program import BINARY, Session, driven, walk
 from robot import check, wait
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -142,7 +142,13 @@ def step_change(s):
     """A request that cannot be: the prompt has the keys."""
     restart(s, request={"sampler": "Nonsense"})
     s.tab_to(s.last("spin button", "Steps"))
-    fails(s, "an unknown sampler", ".*Nonsense.*", "Change.*").act()
+    fails(s, "an unknown sampler", ".*Nonsense.*", "Change.*")
+    with open(s.desktop.path("note.txt"), "w") as file:
+        file.write("no picture")
+    subprocess.run([BINARY, s.desktop.path("note.txt")], stdin=subprocess.DEVNULL)
+    s.window.one("label", ".*note.txt.* is neither.*")  # not behind the question, where nobody would see it
+    s.window.one("label", ".*Nonsense.*")  # which comes back
+    s.window.one("push button", "Change.*").act()
     wait(lambda: s.last("text", "Prompt").state("FOCUSED"), "the prompt to have the keys")
     clear_queue(s)
 
