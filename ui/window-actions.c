@@ -51,8 +51,8 @@ static void generate(GtkWidget *widget, const char *name, GVariant *parameter)
     gboolean paused;
     g_object_get(self->bridge, "paused", &paused, NULL);
     if (paused)
-        fig_window_toast_action(self, _("Added to the queue, which is paused"), _("Continue"),
-                                "win.resume");
+        fig_messages_ask(self->messages, _("Added to the queue, which is paused"), _("Continue"),
+                         "win.resume");
     if (adw_flap_get_folded(self->flap))
         adw_flap_set_reveal_flap(self->flap, FALSE);
 }
@@ -129,11 +129,11 @@ static void copy(GtkWidget *widget, const char *name, GVariant *parameter)
     g_autoptr(GError) error = NULL;
     g_autoptr(GdkTexture) texture = fig_picture_load(self->shown, &error);
     if (!texture) {
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
         return;
     }
     gdk_clipboard_set_texture(gtk_widget_get_clipboard(widget), texture);
-    fig_window_toast(self, _("Picture copied"));
+    fig_messages_tell(self->messages, _("Picture copied"));
 }
 
 static void saved_as(FigWindow *self, int response)
@@ -147,9 +147,9 @@ static void saved_as(FigWindow *self, int response)
     if (fig_bridge_save_picture(self->bridge, self->shown, path,
                                 fig_record_int(self->settings, "quality"),
                                 fig_record_bool(self->settings, "metadata"), &error))
-        fig_window_toast(self, _("Picture saved"));
+        fig_messages_tell(self->messages, _("Picture saved"));
     else
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
 }
 
 static void save_as(GtkWidget *widget, const char *name, GVariant *parameter)
@@ -183,17 +183,17 @@ static void saved_elsewhere(FigWindow *self, int response)
         g_autoptr(FigPicture) picture = g_list_model_get_item(pictures, i);
         g_autofree char *path = fig_bridge_save_into(self->bridge, picture, folder, &error);
         if (!path) {
-            fig_window_toast_action(self, error->message, _("Save Elsewhere"),
-                                    "win.save-elsewhere");
+            fig_messages_ask(self->messages, error->message, _("Save Elsewhere"),
+                             "win.save-elsewhere");
             return;
         }
     }
-    fig_window_drop_question(self);
+    fig_messages_drop_question(self->messages);
     fig_window_update_actions(self);
     g_autofree char *name = g_filename_display_name(folder);
     g_autofree char *text = g_strdup_printf(
         g_dngettext(NULL, "%u picture saved into “%s”", "%u pictures saved into “%s”", n), n, name);
-    fig_window_offer(self, text, _("Use This Folder"), "win.use-folder", folder);
+    fig_messages_offer(self->messages, text, _("Use This Folder"), "win.use-folder", folder);
 }
 
 /* What could not be saved goes into a folder that the user chooses. */
@@ -222,8 +222,8 @@ static void use_folder(GtkWidget *widget, const char *name, GVariant *parameter)
     guint waiting;
     g_object_get(self->bridge, "waiting", &waiting, NULL);
     if (waiting)
-        fig_window_toast_action(self, _("Pictures go there from now on. The queue is paused."),
-                                _("Continue"), "win.resume");
+        fig_messages_ask(self->messages, _("Pictures go there from now on. The queue is paused."),
+                         _("Continue"), "win.resume");
     else
         fig_bridge_set_paused(self->bridge, FALSE);
 }
@@ -235,7 +235,7 @@ static void use_settings(GtkWidget *widget, const char *name, GVariant *paramete
     FigWindow *self = FIG_WINDOW(widget);
     fig_bridge_parse_settings(self->bridge, fig_picture_facts(self->shown)->parameters,
                               self->request);
-    fig_window_toast(self, _("Settings taken over"));
+    fig_messages_tell(self->messages, _("Settings taken over"));
 }
 
 static void same_seed(GtkWidget *widget, const char *name, GVariant *parameter)
@@ -275,11 +275,11 @@ static void trash(GtkWidget *widget, const char *name, GVariant *parameter)
     FigWindow *self = FIG_WINDOW(widget);
     g_autoptr(GError) error = NULL;
     if (!fig_bridge_trash(self->bridge, self->shown, &error)) {
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
         return;
     }
     fig_window_refresh_history(self);
-    fig_window_toast(self, _("Picture moved to the trash"));
+    fig_messages_tell(self->messages, _("Picture moved to the trash"));
 }
 
 static void exported(FigWindow *self, int pictures, const char *folder)
@@ -288,7 +288,7 @@ static void exported(FigWindow *self, int pictures, const char *folder)
         g_strdup_printf(g_dngettext(NULL, "%d picture exported to “%s”",
                                     "%d pictures exported to “%s”", (gulong)pictures),
                         pictures, folder);
-    fig_window_offer(self, text, _("Open Folder"), "win.show-folder", folder);
+    fig_messages_offer(self->messages, text, _("Open Folder"), "win.show-folder", folder);
 }
 
 /* The selection of the gallery, or all pictures. */
@@ -306,7 +306,7 @@ static void export(GtkWidget *widget, const char *name, GVariant *parameter)
     if (!pictures)
         return;
     if (!g_list_model_get_n_items(pictures)) {
-        fig_window_toast(self, _("There is no picture to export yet."));
+        fig_messages_tell(self->messages, _("There is no picture to export yet."));
         return;
     }
     FigExportDialog *dialog = fig_export_dialog_new(GTK_WINDOW(self), self->bridge, pictures);
@@ -418,7 +418,7 @@ static void remedy(GtkWidget *widget, const char *name, GVariant *parameter)
         break;
     case FIG_REMEDY_CPU:
         g_object_set(self->settings, "device", "cpu", NULL);
-        fig_window_toast(self, _("The next picture is made by the CPU."));
+        fig_messages_tell(self->messages, _("The next picture is made by the CPU."));
         break;
     case FIG_REMEDY_SMALLER:
         g_object_set(self->request, "width", MAX(64, width * 3 / 4 / 8 * 8), "height",
@@ -426,14 +426,14 @@ static void remedy(GtkWidget *widget, const char *name, GVariant *parameter)
         text = g_strdup_printf(_("The next picture has %d × %d pixels."),
                                fig_record_int(self->request, "width"),
                                fig_record_int(self->request, "height"));
-        fig_window_toast(self, text);
+        fig_messages_tell(self->messages, text);
         break;
     case FIG_REMEDY_FOLDER:
         save_elsewhere(widget, name, NULL);
         break;
     case FIG_REMEDY_F32:
         g_object_set(self->settings, "precision", "f32", NULL);
-        fig_window_toast(self, _("The next picture is made with 32 bits."));
+        fig_messages_tell(self->messages, _("The next picture is made with 32 bits."));
         break;
     case FIG_REMEDY_NONE:
         break;

@@ -18,14 +18,14 @@ static void add_model(FigWindow *self, const char *path)
     g_autoptr(GError) error = NULL;
     g_autofree char *name = fig_bridge_add_model(self->bridge, path, &error);
     if (!name) {
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
         return;
     }
     g_object_set(self->request, "model", name, NULL);
     fig_panel_refresh_models(self->panel);
     g_autofree char *base = g_path_get_basename(name);
     g_autofree char *text = g_strdup_printf(_("“%s” is used from where it lies"), base);
-    fig_window_toast(self, text);
+    fig_messages_tell(self->messages, text);
 }
 
 void fig_window_open_file(FigWindow *self, const char *path)
@@ -40,7 +40,7 @@ void fig_window_open_file(FigWindow *self, const char *path)
     if (fig_bridge_read_settings(self->bridge, path, self->request, &changed, &import, &error))
         fig_import_dialog_show(GTK_WINDOW(self), self->request, changed, &import);
     else
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
     fig_import_clear(&import);
 }
 
@@ -52,7 +52,8 @@ static gboolean dropped(FigWindow *self, const GValue *value)
         if (path)
             fig_window_open_file(self, path);
         else
-            fig_window_toast(self, _("Only files on this computer can be dropped here."));
+            fig_messages_tell(self->messages,
+                              _("Only files on this computer can be dropped here."));
     }
     return files != NULL;
 }

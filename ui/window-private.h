@@ -3,6 +3,7 @@
 
 #include "ui/canvas.h"
 #include "ui/gallery.h"
+#include "ui/messages.h"
 #include "ui/panel.h"
 #include "ui/queue.h"
 #include "ui/window.h"
@@ -37,9 +38,7 @@ struct _FigWindow {
     FigPicture *before; /* shown before that: what Compare compares with */
     GtkFileChooserNative *chooser;
     GtkWindow *shortcuts;
-
-    AdwToast *asking; /* the last toast with a button, while it is there */
-    guint lasting;    /* toasts with a button that are there or wait */
+    FigMessages *messages;
 
     gboolean may_lose; /* the user said so: close, though a picture is not saved */
     gboolean was_paused;
@@ -58,12 +57,3 @@ void fig_window_step(FigWindow *self, int by);
 void fig_window_refresh_history(FigWindow *self);
 /* Pictures that are in memory only, because they could not be saved; the caller owns the list. */
 GListModel *fig_window_unsaved(FigWindow *self);
-void fig_window_toast(FigWindow *self, const char *text);
-/* Takes back the last message with a button: its question does not arise any more. */
-void fig_window_drop_question(FigWindow *self);
-/* With a button; `action` is a detailed action name. */
-void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
-                             const char *action);
-/* A message with a button that goes away by itself; `target` is the action's string, or NULL. */
-void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
-                      const char *target);

@@ -12,84 +12,9 @@ G_DEFINE_FINAL_TYPE(FigWindow, fig_window, ADW_TYPE_APPLICATION_WINDOW)
 
 /* ---- messages ---- */
 
-void fig_window_drop_question(FigWindow *self)
-{
-    if (self->asking)
-        adw_toast_dismiss(self->asking);
-    g_clear_object(&self->asking);
-}
-
-/* A sentence is read to its end, however narrow the window: a toast's own title has one line. */
-static AdwToast *toast_new(const char *text)
-{
-    g_autofree char *plain = g_markup_escape_text(text, -1); /* it may quote a prompt */
-    AdwToast *toast = adw_toast_new(plain);
-    GtkWidget *label = gtk_label_new(text);
-    gtk_label_set_wrap(GTK_LABEL(label), TRUE);
-    gtk_label_set_wrap_mode(GTK_LABEL(label), PANGO_WRAP_WORD_CHAR);
-    gtk_label_set_max_width_chars(GTK_LABEL(label), 36); /* its height is asked for at this width */
-    gtk_label_set_lines(GTK_LABEL(label), 4);
-    gtk_label_set_ellipsize(GTK_LABEL(label), PANGO_ELLIPSIZE_END);
-    gtk_label_set_xalign(GTK_LABEL(label), 0);
-    gtk_widget_set_margin_top(label, 6);
-    gtk_widget_set_margin_bottom(label, 6);
-    gtk_widget_add_css_class(label, "heading");
-    adw_toast_set_custom_title(toast, label);
-    return toast;
-}
-
-static void gone(FigWindow *self)
-{
-    self->lasting--;
-}
-
-/* Behind one that waits for its button nobody would ever see another: that one comes back after it.
- */
-static void add_toast(FigWindow *self, AdwToast *toast)
-{
-    adw_toast_set_priority(toast,
-                           self->lasting ? ADW_TOAST_PRIORITY_HIGH : ADW_TOAST_PRIORITY_NORMAL);
-    if (adw_toast_get_button_label(toast)) {
-        self->lasting++;
-        g_signal_connect_object(toast, "dismissed", G_CALLBACK(gone), self, G_CONNECT_SWAPPED);
-    }
-    adw_toast_overlay_add_toast(self->toasts, toast);
-}
-
-void fig_window_toast_action(FigWindow *self, const char *text, const char *button,
-                             const char *action)
-{
-    AdwToast *toast = toast_new(text);
-    if (button) {
-        adw_toast_set_button_label(toast, button);
-        adw_toast_set_detailed_action_name(toast, action);
-        adw_toast_set_timeout(toast,
-                              0); /* something is to be decided: it stays, until it is stale */
-        fig_window_drop_question(self);
-        self->asking = g_object_ref(toast);
-    }
-    add_toast(self, toast);
-}
-
-void fig_window_toast(FigWindow *self, const char *text)
-{
-    fig_window_toast_action(self, text, NULL, NULL);
-}
-
 void fig_window_tell(FigWindow *self, const char *text)
 {
-    fig_window_toast(self, text);
-}
-
-void fig_window_offer(FigWindow *self, const char *text, const char *button, const char *action,
-                      const char *target)
-{
-    AdwToast *toast = toast_new(text);
-    adw_toast_set_button_label(toast, button);
-    adw_toast_set_action_name(toast, action);
-    adw_toast_set_action_target_value(toast, target ? g_variant_new_string(target) : NULL);
-    adw_toast_set_timeout(toast, 60); /* time to read it and to reach the button */
-    add_toast(self, toast);
+    fig_messages_tell(self->messages, text);
 }
 
 static void failed(FigWindow *self, FigJob *job, const char *sentence, int remedy)
@@ -108,7 +33,10 @@ static void failed(FigWindow *self, FigJob *job, const char *sentence, int remed
     (void)job;
     self->remedy = remedy;
     const char *button = remedies[remedy].button;
-    fig_window_toast_action(self, sentence, button ? _(button) : NULL, remedies[remedy].action);
+    if (button)
+        fig_messages_ask(self->messages, sentence, _(button), remedies[remedy].action);
+    else
+        fig_messages_tell(self->messages, sentence);
 }
 
 /* ---- what is shown ---- */
@@ -155,7 +83,7 @@ static void show_queue_length(FigWindow *self)
     gboolean paused;
     g_object_get(self->bridge, "paused", &paused, NULL);
     if (self->was_paused && !paused)
-        fig_window_drop_question(self);
+        fig_messages_drop_question(self->messages);
     self->was_paused = paused;
     show_title(self);
     fig_window_update_actions(self);
@@ -226,7 +154,7 @@ void fig_window_show_picture(FigWindow *self, FigPicture *picture)
     if (put(self, picture, &error))
         gtk_stack_set_visible_child_name(self->pages, "viewer");
     else
-        fig_window_toast(self, error->message);
+        fig_messages_tell(self->messages, error->message);
 }
 
 static void clear_canvas(FigWindow *self)
@@ -352,7 +280,7 @@ static void picture_made(FigWindow *self, FigPicture *picture)
         if (put(self, picture, &error))
             leave_welcome(self);
         else
-            fig_window_toast(self, error->message);
+            fig_messages_tell(self->messages, error->message);
         gtk_single_selection_set_selected(self->selection, 0);
         gtk_widget_activate_action(GTK_WIDGET(self->strip), "list.scroll-to-item", "u", 0);
     }
@@ -502,7 +430,7 @@ static void fig_window_dispose(GObject *object)
     g_clear_object(&self->shown);
     g_clear_object(&self->before);
     g_clear_object(&self->chooser);
-    g_clear_object(&self->asking);
+    g_clear_object(&self->messages);
     G_OBJECT_CLASS(fig_window_parent_class)->dispose(object);
 }
 
@@ -545,6 +473,7 @@ static void fig_window_class_init(FigWindowClass *class)
 static void fig_window_init(FigWindow *self)
 {
     gtk_widget_init_template(GTK_WIDGET(self));
+    self->messages = fig_messages_new(self->toasts);
     self->following = TRUE;
     self->recent = g_list_store_new(FIG_TYPE_PICTURE);
     self->selection = gtk_single_selection_new(g_object_ref(G_LIST_MODEL(self->recent)));
@@ -606,7 +535,8 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
     g_signal_connect_swapped(self->gallery, "use-settings", G_CALLBACK(use_settings_of), self);
     g_signal_connect_swapped(self->gallery, "export", G_CALLBACK(open_export), self);
     g_signal_connect_swapped(self->gallery, "compare", G_CALLBACK(compare_two), self);
-    g_signal_connect_swapped(self->gallery, "message", G_CALLBACK(fig_window_toast), self);
+    g_signal_connect_object(self->gallery, "message", G_CALLBACK(fig_messages_tell), self->messages,
+                            G_CONNECT_SWAPPED);
     g_signal_connect_swapped(self->gallery, "changed", G_CALLBACK(fig_window_refresh_history),
                              self);
 
@@ -614,7 +544,8 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
     g_signal_connect_swapped(bridge, "notify::waiting", G_CALLBACK(show_queue_length), self);
     g_signal_connect_swapped(bridge, "notify::preview", G_CALLBACK(show_preview), self);
     g_signal_connect_swapped(bridge, "picture", G_CALLBACK(picture_made), self);
-    g_signal_connect_swapped(bridge, "notice", G_CALLBACK(fig_window_toast), self);
+    g_signal_connect_object(bridge, "notice", G_CALLBACK(fig_messages_tell), self->messages,
+                            G_CONNECT_SWAPPED);
     g_signal_connect_swapped(bridge, "failed", G_CALLBACK(failed), self);
     g_signal_connect_swapped(bridge, "finished", G_CALLBACK(run_finished), self);
     g_signal_connect_swapped(bridge, "history-changed", G_CALLBACK(history_changed), self);
@@ -635,7 +566,7 @@ FigWindow *fig_window_new(AdwApplication *application, FigSettings *settings, Fi
                         "Figment stopped unexpectedly. %u jobs are in the queue, paused.",
                         recovered),
             recovered);
-        fig_window_toast_action(self, text, _("Continue"), "win.resume");
+        fig_messages_ask(self->messages, text, _("Continue"), "win.resume");
     }
     return self;
 }
