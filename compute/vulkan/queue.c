@@ -86,8 +86,9 @@ bool gpu_wait(struct device *d, VkFence fence, GError **error)
 
 void gpu_drain(struct device *d, VkFence fence)
 {
+    double seconds = MIN(d->info.kind == VULKAN_SOFTWARE ? 60 : 2, d->limits.wait);
     /* A wait that fails at once says nothing about work that is still running. */
     for (int tries = 0; tries < 3; tries++)
-        if (wait_for(d, fence, d->info.kind == VULKAN_SOFTWARE ? 60 : 2) == VK_SUCCESS)
+        if (wait_for(d, fence, seconds) == VK_SUCCESS)
             return;
 }
