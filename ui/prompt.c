@@ -90,18 +90,35 @@ char *fig_prompt_change_weight(const char *text, int *start, int *end, double de
     return g_strconcat(before, "(", middle, ":", digits, ")", after, NULL);
 }
 
+/* Puts part of a text, from offset `from` to `to` (-1 = the end), in the place of [start, end). */
+static void replace(FigPrompt *self, int start, int end, const char *text, int from, int to)
+{
+    GtkTextIter a, b;
+    gtk_text_buffer_get_iter_at_offset(self->buffer, &a, start);
+    gtk_text_buffer_get_iter_at_offset(self->buffer, &b, end);
+    gtk_text_buffer_delete(self->buffer, &a, &b);
+    const char *first = g_utf8_offset_to_pointer(text, from);
+    int bytes = to < 0 ? -1 : (int)(g_utf8_offset_to_pointer(text, to) - first);
+    gtk_text_buffer_insert(self->buffer, &a, first, bytes);
+}
+
+/* Text that is selected stays where it is: without it for a moment, the selection could be gone for
+ * good (X's primary selection is given up and taken again, and answers come late). */
 static void weigh(FigPrompt *self, double delta)
 {
     GtkTextIter a, b;
     gtk_text_buffer_get_selection_bounds(self->buffer, &a, &b);
-    int start = gtk_text_iter_get_offset(&a), end = gtk_text_iter_get_offset(&b);
+    int first = gtk_text_iter_get_offset(&a), last = gtk_text_iter_get_offset(&b);
+    int start = first, end = last;
     g_autofree char *text = fig_prompt_change_weight(self->text, &start, &end, delta);
     if (!text)
         return;
     gtk_text_buffer_begin_user_action(self->buffer); /* one undo */
-    gtk_text_buffer_get_bounds(self->buffer, &a, &b);
-    gtk_text_buffer_delete(self->buffer, &a, &b);
-    gtk_text_buffer_insert(self->buffer, &a, text, -1);
+    if (end - start == last - first) {
+        replace(self, last, -1, text, end, -1);
+        replace(self, 0, first, text, 0, start);
+    } else
+        replace(self, 0, -1, text, 0, -1);
     gtk_text_buffer_end_user_action(self->buffer);
     gtk_text_buffer_get_iter_at_offset(self->buffer, &a, start);
     gtk_text_buffer_get_iter_at_offset(self->buffer, &b, end);
