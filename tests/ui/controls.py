@@ -140,6 +140,20 @@ def step_foreign(s):
         check(not s.stop_button().sensitive, "nothing runs by itself")
 
 
+def choose_by_keys(s, row, field, downs):
+    """The value of a combo row that stands so far down its list, until the setting is another one."""
+    s.tab_to(s.window.one("combo box", row))
+    before = s.settings().get(field, "")
+
+    def chosen():
+        if s.settings().get(field, "") != before:
+            return True
+        for key in ("Return", "Home") + ("Down",) * downs + ("Return",):
+            s.keys.press(key)
+        return False
+    wait(chosen, f"{row} to be chosen", every=1)
+
+
 def step_rows(s):
     """Rows that are out of sight are reached and changed by keys alone, and kept."""
     vae = s.desktop.path("data", "figment", "models", "vae")
@@ -152,16 +166,7 @@ def step_rows(s):
     s.tab_to(s.window.one("list item", "More"))
     s.keys.press("Return")
     for row, field, value, downs in (("Autoencoder", "vae", os.path.join(vae, "other-vae.safetensors"), 1), ("Emphasis", "emphasis", "2", 2)):
-        s.tab_to(s.window.one("combo box", row))
-        before = s.settings().get(field, "")
-
-        def chosen():
-            if s.settings().get(field, "") != before:
-                return True
-            for key in ("Return", "Home") + ("Down",) * downs + ("Return",):
-                s.keys.press(key)
-            return False
-        wait(chosen, f"{row} to be chosen", every=1)
+        choose_by_keys(s, row, field, downs)
         check(s.settings()[field] == value, f"{field} is {s.settings()[field]}")
     s.keys.press("Control_L", "comma")
     dialog = s.dialog("Preferences")

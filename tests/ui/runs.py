@@ -9,19 +9,14 @@ import sys
 import time
 
 from outputs import decoded, luminance, settings_in
-from controls import kept
+from controls import choose_by_keys, kept
 from program import Session, driven, walk
+from remedies import restart
 from robot import check, wait
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STARTER = os.path.join(HERE, "..", "..", "assets", "models", "starter")
 SANITIZED = "ASAN_OPTIONS" in os.environ
-
-
-def restart(s, **request):
-    s.end()
-    s.configure(request={"steps": 2, **request})
-    s.launch()
 
 
 def step_welcome(s):
@@ -73,7 +68,7 @@ def step_progress(s):
     shutil.copytree(STARTER, model)
     seen = set()
     for attempt in range(6):  # a fast disk has the model there before anybody has looked
-        restart(s, model=model, width=768, height=768, steps=4, guidance=3)
+        restart(s, request={"model": model, "width": 768, "height": 768, "steps": 4, "guidance": 3})
         head, stop = Header(s), s.stop_button()
         s.set_prompt("to be loaded")
         forget(model)
@@ -146,16 +141,7 @@ def step_choices(s):
     """A sampler and a schedule by the keyboard; the picture says so, and a restart keeps them and everything else."""
     restart(s)
     for row, field, downs in (("Sampler", "sampler", 1), ("Schedule", "schedule", 2)):
-        s.tab_to(s.window.one("combo box", row))
-        before = s.settings().get(field, "")
-
-        def chosen():
-            if s.settings().get(field, "") != before:
-                return True
-            for key in ("Return", "Home") + ("Down",) * downs + ("Return",):
-                s.keys.press(key)
-            return False
-        wait(chosen, f"{row} to be chosen", every=1)
+        choose_by_keys(s, row, field, downs)
     sampler, schedule = s.settings()["sampler"], s.settings()["schedule"]
     s.set_prompt("by choice")
     s.set_number("Guidance", 4.5)
