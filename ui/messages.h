@@ -16,7 +16,7 @@ G_DECLARE_FINAL_TYPE(FigMessages, fig_messages, FIG, MESSAGES, GObject)
 /* Shows them in the overlay, which it keeps alive. */
 FigMessages *fig_messages_new(AdwToastOverlay *overlay);
 
-/* `text` is plain; at most four lines of it are seen. */
+/* `text` is plain; at most eight lines of it are seen. */
 void fig_messages_tell(FigMessages *self, const char *text);
 /* `action`: its name; `target`: the string it takes, or NULL. */
 void fig_messages_offer(FigMessages *self, const char *text, const char *button, const char *action,
