@@ -49,7 +49,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL matrices(VkPhysicalDevice physical, uint32
         m->CType = type_of(types[2]);
         m->ResultType = type_of(types[3]);
         m->saturatingAccumulation = strstr(items[i], "saturating") != NULL;
-        m->scope = strstr(items[i], "workgroup") ? (VkScopeKHR)2 : VK_SCOPE_SUBGROUP_KHR;
+        m->scope = strstr(items[i], "workgroup") ? VK_SCOPE_WORKGROUP_KHR : VK_SCOPE_SUBGROUP_KHR;
     }
     *count = list ? MIN(*count, n) : n;
     return VK_SUCCESS;
