@@ -98,13 +98,17 @@ bool encode_program(struct vulkan_program *p, const int *cancel, GError **error)
 /* Bytes behind the activations that the nodes of a plan need while they run. */
 size_t encode_scratch(struct vulkan_backend *b, const struct plan *plan);
 
-/* encode_product.c: conv2d, linear, attention */
+/* encode_product.c: conv2d, linear */
 struct encoder;
 bool encode_conv2d(struct encoder *e, const struct node *n, GError **error);
-bool encode_attention(struct encoder *e, const struct node *n, GError **error);
 size_t scratch_conv2d(struct vulkan_backend *b, const struct node *n);
+/* encode_attention.c */
+bool encode_attention(struct encoder *e, const struct node *n, GError **error);
 
-/* encode.c, for encode_product.c */
+/* A dispatch should not take longer than this, as expected. */
+#define DISPATCH_SECONDS 0.04
+
+/* encode.c, for the other two */
 struct span {
     VkBuffer buffer;
     uint64_t offset, bytes;
