@@ -4,7 +4,6 @@
 #include "tests/vulkan/layer_link.h"
 
 #include <stdbool.h>
-#include <string.h>
 
 #define LAYER VK_LAYER_EXPORT VKAPI_ATTR
 
@@ -125,10 +124,7 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance
 
 static PFN_vkVoidFunction hook(const char *name)
 {
-    static const struct {
-        const char *name;
-        PFN_vkVoidFunction function;
-    } hooks[] = {
+    static const struct layer_hook hooks[] = {
         {"vkGetInstanceProcAddr", (PFN_vkVoidFunction)get_instance},
         {"vkGetDeviceProcAddr", (PFN_vkVoidFunction)get_device},
         {"vkCreateInstance", (PFN_vkVoidFunction)create_instance},
@@ -138,11 +134,9 @@ static PFN_vkVoidFunction hook(const char *name)
         {"vkFreeMemory", (PFN_vkVoidFunction)release},
         {"vkQueueSubmit", (PFN_vkVoidFunction)submit},
         {"vkWaitForFences", (PFN_vkVoidFunction)wait_for},
+        {NULL, NULL},
     };
-    for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++)
-        if (strcmp(name, hooks[i].name) == 0)
-            return hooks[i].function;
-    return NULL;
+    return layer_find(hooks, name);
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device(VkDevice device, const char *name)
@@ -160,9 +154,5 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance
 VK_LAYER_EXPORT VkResult VKAPI_CALL
 vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *negotiated)
 {
-    negotiated->loaderLayerInterfaceVersion = 2;
-    negotiated->pfnGetInstanceProcAddr = get_instance;
-    negotiated->pfnGetDeviceProcAddr = get_device;
-    negotiated->pfnGetPhysicalDeviceProcAddr = NULL;
-    return VK_SUCCESS;
+    return layer_negotiate(negotiated, get_instance, get_device, NULL);
 }

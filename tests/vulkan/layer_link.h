@@ -1,9 +1,37 @@
-/* How a layer of these tests gets at the next one: what the loader puts into the chain of a create
- * call, taken off for whoever comes next. */
+/* What the layers of these tests share: the functions that they put before others, and how they get
+ * at the next layer (what the loader puts into the chain of a create call, taken off for whoever
+ * comes next). */
 #pragma once
 
 #include <stdbool.h>
+#include <string.h>
 #include <vulkan/vk_layer.h>
+
+struct layer_hook {
+    const char *name; /* "vkCreateDevice"; NULL = the end of a list */
+    PFN_vkVoidFunction function;
+};
+
+static inline PFN_vkVoidFunction layer_find(const struct layer_hook *hooks, const char *name)
+{
+    for (; hooks->name; hooks++)
+        if (strcmp(name, hooks->name) == 0)
+            return hooks->function;
+    return NULL;
+}
+
+/* For vkNegotiateLoaderLayerInterfaceVersion. `physical` may be NULL. */
+static inline VkResult layer_negotiate(VkNegotiateLayerInterface *negotiated,
+                                       PFN_vkGetInstanceProcAddr instance,
+                                       PFN_vkGetDeviceProcAddr device,
+                                       PFN_GetPhysicalDeviceProcAddr physical)
+{
+    negotiated->loaderLayerInterfaceVersion = 2;
+    negotiated->pfnGetInstanceProcAddr = instance;
+    negotiated->pfnGetDeviceProcAddr = device;
+    negotiated->pfnGetPhysicalDeviceProcAddr = physical;
+    return VK_SUCCESS;
+}
 
 /* Of an instance's or a device's chain; their structs begin alike. NULL = not called by a loader.
  */

@@ -189,10 +189,7 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance
 
 static PFN_vkVoidFunction hook(const char *name)
 {
-    static const struct {
-        const char *name;
-        PFN_vkVoidFunction function;
-    } hooks[] = {
+    static const struct layer_hook hooks[] = {
         {"vkGetInstanceProcAddr", (PFN_vkVoidFunction)get_instance},
         {"vkCreateInstance", (PFN_vkVoidFunction)create_instance},
         {"vkCreateDevice", (PFN_vkVoidFunction)create_device},
@@ -200,11 +197,9 @@ static PFN_vkVoidFunction hook(const char *name)
         {"vkGetPhysicalDeviceFeatures2", (PFN_vkVoidFunction)features},
         {"vkGetPhysicalDeviceFeatures2KHR", (PFN_vkVoidFunction)features},
         {"vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR", (PFN_vkVoidFunction)matrices},
+        {NULL, NULL},
     };
-    for (size_t i = 0; i < G_N_ELEMENTS(hooks); i++)
-        if (strcmp(name, hooks[i].name) == 0)
-            return hooks[i].function;
-    return NULL;
+    return layer_find(hooks, name);
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance, const char *name)
@@ -230,9 +225,5 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device(VkDevice device, cons
 VK_LAYER_EXPORT VkResult VKAPI_CALL
 vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *negotiated)
 {
-    negotiated->loaderLayerInterfaceVersion = 2;
-    negotiated->pfnGetInstanceProcAddr = get_instance;
-    negotiated->pfnGetDeviceProcAddr = get_device;
-    negotiated->pfnGetPhysicalDeviceProcAddr = get_physical;
-    return VK_SUCCESS;
+    return layer_negotiate(negotiated, get_instance, get_device, get_physical);
 }
