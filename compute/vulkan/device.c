@@ -1,3 +1,4 @@
+#include "compute/vulkan/device_matrix.h"
 #include "compute/vulkan/internal.h"
 
 #include <gio/gio.h>
@@ -103,7 +104,7 @@ static void close_instance(struct device *d)
     d->instance = VK_NULL_HANDLE;
 }
 
-static bool has_extension(const struct device *d, const char *name)
+bool gpu_has_extension(const struct device *d, const char *name)
 {
     uint32_t count = 0;
     d->instance_api.EnumerateDeviceExtensionProperties(d->physical, NULL, &count, NULL);
@@ -274,6 +275,7 @@ static void describe(struct device *d, VkPhysicalDevice physical)
     memcpy(d->device_uuid, id.deviceUUID, VK_UUID_SIZE);
     memcpy(d->driver_uuid, id.driverUUID, VK_UUID_SIZE);
     memcpy(d->cache_uuid, p.properties.pipelineCacheUUID, VK_UUID_SIZE);
+    d->api_version = v;
     d->driver_version = p.properties.driverVersion;
     d->vendor_id = p.properties.vendorID;
     d->lavapipe = d->texel_kernels = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
@@ -368,31 +370,6 @@ static bool choose(struct device *d, const char *name, GError **error)
     return false;
 }
 
-static void read_matrix_shapes(struct device *d)
-{
-    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)d->instance_api.GetInstanceProcAddr(
-            d->instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
-    uint32_t count = 0;
-    if (!get || get(d->physical, &count, NULL) || !count)
-        return;
-    VkCooperativeMatrixPropertiesKHR *list = g_new0(VkCooperativeMatrixPropertiesKHR, count);
-    for (uint32_t i = 0; i < count; i++)
-        list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
-    get(d->physical, &count, list);
-    for (uint32_t i = 0; i < count && d->matrix_count < DEVICE_MAX_MATRIX_SHAPES; i++) {
-        const VkCooperativeMatrixPropertiesKHR *m = &list[i];
-        bool fits = m->AType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
-                    m->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
-                    m->CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-                    m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-                    m->scope == VK_SCOPE_SUBGROUP_KHR && !m->saturatingAccumulation;
-        if (fits)
-            d->matrix[d->matrix_count++] = (struct matrix_shape){m->MSize, m->NSize, m->KSize};
-    }
-    g_free(list);
-}
-
 uint64_t gpu_memory_left(const struct device *d)
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
@@ -412,8 +389,6 @@ uint64_t gpu_memory_left(const struct device *d)
 
 static bool create_device(struct device *d, GError **error)
 {
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
     VkPhysicalDeviceSubgroupSizeControlFeatures control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceVulkan12Features v12 = {
@@ -422,12 +397,12 @@ static bool create_device(struct device *d, GError **error)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &v12};
     VkPhysicalDeviceFeatures2 have = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                       .pNext = &v11};
-    d->budget = has_extension(d, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-    bool coop = has_extension(d, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
-    if (coop)
-        control.pNext = &matrix;
+    d->budget = gpu_has_extension(d, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     d->instance_api.GetPhysicalDeviceFeatures2(d->physical, &have);
-    coop = coop && matrix.cooperativeMatrix && v12.shaderFloat16 && v12.vulkanMemoryModel && d->f16;
+    struct matrix_features matrix_features;
+    const char *extensions[5];
+    uint32_t extension_count = 0;
+    void *matrix = matrix_ask(d, &matrix_features, extensions, &extension_count);
 
     /* Only what the shaders use; robust access turns a wrong index into a wrong number instead of
      * a crash of the driver, and for the same reason hides it from the validation layers. */
@@ -439,23 +414,15 @@ static bool create_device(struct device *d, GError **error)
                                              .storageBuffer16BitAccess =
                                                  v11.storageBuffer16BitAccess};
     v12 = (VkPhysicalDeviceVulkan12Features){.sType = v12.sType,
-                                             .pNext = d->subgroup_control ? (void *)&control
-                                                      : coop              ? (void *)&matrix
-                                                                          : NULL,
+                                             .pNext = d->subgroup_control ? &control : matrix,
                                              .shaderFloat16 = v12.shaderFloat16,
                                              .vulkanMemoryModel = v12.vulkanMemoryModel,
                                              .vulkanMemoryModelDeviceScope =
                                                  v12.vulkanMemoryModelDeviceScope};
-    control.pNext = coop ? &matrix : NULL;
-    matrix.pNext = NULL;
-    matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
+    control.pNext = matrix;
 
-    const char *extensions[4];
-    uint32_t extension_count = 0;
-    if (coop)
-        extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     /* The feature struct of core 1.3 needs the extension on a 1.2 device. */
-    if (d->subgroup_control && has_extension(d, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+    if (d->subgroup_control && gpu_has_extension(d, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     float priority = 0.5f;
     d->family = (uint32_t)compute_family(d, &d->timestamp_bits);
@@ -477,8 +444,8 @@ static bool create_device(struct device *d, GError **error)
     }
     vk_load_device(&d->vk, &d->instance_api, d->handle);
     d->vk.GetDeviceQueue(d->handle, d->family, 0, &d->queue);
-    if (coop)
-        read_matrix_shapes(d);
+    if (matrix)
+        matrix_read(d, matrix_features.khr.pNext != NULL);
     return true;
 }
 

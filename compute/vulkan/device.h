@@ -13,6 +13,7 @@
 #include "compute/vulkan/vulkan.h"
 
 #define DEVICE_MAX_MATRIX_SHAPES 8
+#define DEVICE_MATRIX2_TILES 3
 
 /* A tile that one subgroup multiplies at once: f16 inputs, f32 sums. */
 struct matrix_shape {
@@ -45,7 +46,7 @@ struct device {
     struct limits limits;
     VkPhysicalDeviceMemoryProperties memory;
     uint8_t device_uuid[VK_UUID_SIZE], driver_uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
-    uint32_t driver_version, vendor_id;
+    uint32_t api_version, driver_version, vendor_id;
     bool lost;                /* set by queue.c */
     uint64_t submitted, done; /* submissions so far, and those that are known to be over */
     bool validated;           /* FIGMENT_VALIDATION */
@@ -61,11 +62,15 @@ struct device {
     double timestamp_ns;
     struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
     int matrix_count;
+    /* VK_NV_cooperative_matrix2: invocations of the workgroups that multiply tiles of 32, 64 and
+     * 128 squared; 0 = it has none of that size */
+    uint32_t matrix2[DEVICE_MATRIX2_TILES];
 };
 
 /* `name` NULL: the best one; a number: its place in vulkan_devices(); else part of its name. */
 struct device *gpu_open(const char *name, GError **error);
 void gpu_close(struct device *d); /* takes NULL */
+bool gpu_has_extension(const struct device *d, const char *name);
 /* The first memory type that has all of `wanted` and is allowed by `types`; -1 = none. */
 int gpu_memory_type(const struct device *d, uint32_t types, VkMemoryPropertyFlags wanted);
 /* Bytes of device-local memory that this process may still take, as the driver tells now;
