@@ -43,6 +43,7 @@ struct push_conv2d {
     U32 out_height, out_width;
     U32 kernel_height, kernel_width, stride, padding;
     U32 split, split_steps; /* K split over workgroups z: parts, K steps of each */
+    U32 in_count;           /* bound input pixels */
 };
 
 /* One dispatch computes queries [0, queries) of `batch` pictures from keys [0, keys). */

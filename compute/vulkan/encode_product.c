@@ -19,34 +19,64 @@
 struct product {
     uint64_t rows; /* output pixels */
     uint64_t inputs, padded, taps;
-    uint64_t outputs;   /* channels of the output tensor */
-    uint64_t columns;   /* packed, a multiple of 32 */
-    uint64_t in_pixels; /* of the input tensor */
-    uint64_t in_row;    /* pixels of one input line; 1 for linear */
-    bool conv;
+    uint64_t outputs;     /* channels of the output tensor */
+    uint64_t columns;     /* packed, a multiple of 32 */
+    uint64_t in_pixels;   /* of the input tensor */
+    uint64_t in_row;      /* pixels of one input line; 1 for linear */
+    uint64_t lines, line; /* of one output picture, and its pixels; linear: one line of all rows */
+    bool conv, geglu;
+    enum path path; /* the kernels that compute it */
 };
 
 struct tile {
     const char *shader;
     uint32_t rows, columns, local, depth;
+    uint32_t box; /* PATH_MATRIX2: the rows are a box of pixels as wide as this */
 };
 
-static struct tile tile_of(const struct vulkan_backend *b, uint64_t rows, uint64_t columns)
+/* A picture is divided into boxes, so it should not be smaller than one; what a tap reads must be a
+ * box too, and channels whole steps of the sum. */
+static bool fits_matrix2(const struct product *p, const struct node *n)
 {
-    if (b->path == PATH_REGISTER)
-        return (struct tile){"conv2d_register", rows > 8 ? 16 : rows > 4 ? 8 : 4, 32, 8, 16};
-    if (b->path == PATH_SHARED)
-        return (struct tile){"conv2d", 64, 64, 128, 16};
+    bool whole = p->inputs % 32 == 0 && p->outputs % 32 == 0;
+    if (!p->conv || !whole)
+        return whole;
+    return !n->upsample && n->params.conv2d.stride <= 2 && p->lines >= 4 && p->line >= 4;
+}
+
+static struct tile tile_of_matrix2(const struct vulkan_backend *b, const struct product *p)
+{
+    uint32_t packed = p->geglu ? 2 : 1; /* columns of the weight for one of the output */
+    uint32_t box = p->line > 8 ? 16 : 8, *local = b->d->matrix2;
+    bool many = ceil_div(p->rows, 128) * ceil_div(p->columns, 128 * packed) >= ENOUGH_GROUPS;
+    int size = many && local[2] && b->d->limits.tile >= 128 ? 2 : b->d->limits.tile >= 64 ? 1 : 0;
+    uint32_t side = 32u << size;
+    return (struct tile){
+        "conv2d_matrix2",    side, side * packed, local[size], p->inputs % 64 ? 32 : 64,
+        p->conv ? box : side};
+}
+
+/* Of a window of the product; that of matrices of a workgroup is the same for all windows. */
+static struct tile tile_of(const struct vulkan_backend *b, const struct product *p, uint64_t rows,
+                           uint64_t columns)
+{
+    if (p->path == PATH_REGISTER)
+        return (struct tile){"conv2d_register", rows > 8 ? 16 : rows > 4 ? 8 : 4, 32, 8, 16, 0};
+    if (p->path == PATH_SHARED)
+        return (struct tile){"conv2d", 64, 64, 128, 16, 0};
+    if (p->path == PATH_MATRIX2)
+        return tile_of_matrix2(b, p);
     /* Large tiles read less, small ones keep more of the device busy. */
     uint32_t side = ceil_div(rows, 128) * ceil_div(columns, 128) >= ENOUGH_GROUPS ? 128 : 64;
     side = MAX(MIN(side, b->d->limits.tile), 2 * MAX(b->shape.m, b->shape.n));
-    return (struct tile){"conv2d_matrix", side, side, 4 * b->d->subgroup, 32};
+    return (struct tile){"conv2d_matrix", side, side, 4 * b->d->subgroup, 32, 0};
 }
 
-static struct product product_of(const struct node *n)
+static struct product product_of(const struct vulkan_backend *b, const struct node *n)
 {
     const struct tensor *x = n->in[0], *y = n->out;
-    struct product p = {.conv = n->op == OP_conv2d, .taps = 1, .in_row = 1};
+    struct product p = {
+        .conv = n->op == OP_conv2d, .geglu = n->geglu, .taps = 1, .in_row = 1, .path = b->path};
     p.outputs = (uint64_t)y->dims[y->rank - 1];
     p.inputs = (uint64_t)x->dims[x->rank - 1];
     p.rows = tensor_count(y) / p.outputs;
@@ -57,16 +87,34 @@ static struct product product_of(const struct node *n)
         p.taps = (uint64_t)(n->weight->dims[2] * n->weight->dims[3]);
         p.in_row = (uint64_t)x->dims[2];
     }
+    p.lines = p.conv ? (uint64_t)y->dims[1] : 1;
+    p.line = p.conv ? (uint64_t)y->dims[2] : p.rows;
+    if (b->path == PATH_MATRIX2 && !fits_matrix2(&p, n))
+        p.path = b->shape.m ? PATH_MATRIX : PATH_SHARED;
     return p;
 }
 
-static uint32_t split_of(const struct vulkan_backend *b, const struct product *p, uint64_t rows,
-                         uint64_t columns)
+/* Workgroups along x: boxes that a window's first to last line touch, else tiles of rows. */
+static uint64_t row_groups(const struct product *p, const struct tile *tile, uint64_t first,
+                           uint64_t rows)
 {
-    struct tile tile = tile_of(b, rows, columns);
-    if (b->path == PATH_REGISTER)
+    if (p->path != PATH_MATRIX2 || !p->conv)
+        return ceil_div(rows, tile->rows);
+    uint64_t height = tile->rows / tile->box, down = ceil_div(p->lines, height);
+    uint64_t top = first / p->line, bottom = (first + rows - 1) / p->line;
+    uint64_t from = top / p->lines * down + top % p->lines / height;
+    uint64_t to = bottom / p->lines * down + bottom % p->lines / height;
+    return (to - from + 1) * ceil_div(p->line, tile->box);
+}
+
+/* Of the whole product: windows follow what was measured, and bits must not. */
+static uint32_t split_of(const struct vulkan_backend *b, const struct product *p)
+{
+    struct tile tile = tile_of(b, p, p->rows, p->columns);
+    /* conv2d_reduce knows gates in quads only */
+    if (p->path == PATH_REGISTER || (p->path == PATH_MATRIX2 && p->geglu))
         return 1;
-    uint64_t groups = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns);
+    uint64_t groups = row_groups(p, &tile, 0, p->rows) * ceil_div(p->columns, tile.columns);
     uint64_t depth = p->taps * p->padded;
     uint64_t split = MIN(ceil_div(ENOUGH_GROUPS, groups), MIN(depth / MIN_SPLIT_DEPTH, MAX_SPLIT));
     return (uint32_t)MAX(split, 1);
@@ -74,12 +122,12 @@ static uint32_t split_of(const struct vulkan_backend *b, const struct product *p
 
 size_t scratch_conv2d(struct vulkan_backend *b, const struct node *n)
 {
-    struct product p = product_of(n);
-    if (b->path == PATH_REGISTER || p.taps * p.padded < 2 * MIN_SPLIT_DEPTH)
+    struct product p = product_of(b, n);
+    if (p.path == PATH_REGISTER || p.taps * p.padded < 2 * MIN_SPLIT_DEPTH)
         return 0;
     /* Whatever window is split: its workgroups are fewer than ENOUGH_GROUPS, with all parts of K
      * fewer than twice as many. */
-    struct tile tile = tile_of(b, 1, 1);
+    struct tile tile = tile_of(b, &p, 1, 1);
     uint64_t most = MAX_SPLIT * p.rows * p.columns;
     return 4 * MIN(most, 2 * ENOUGH_GROUPS * (uint64_t)tile.rows * tile.columns);
 }
@@ -104,16 +152,16 @@ struct product_spans {
     struct span x, y, weight, bias, residual, broadcast;
 };
 
-static bool find_spans(struct encoder *e, const struct node *n, struct product_spans *s,
-                       GError **error)
+static bool find_spans(struct encoder *e, const struct node *n, const struct product *p,
+                       struct product_spans *s, GError **error)
 {
+    bool halves = p->path == PATH_MATRIX2;
+    enum packing matrix = !n->geglu ? PACK_MATRIX : halves ? PACK_MATRIX_HALVES : PACK_MATRIX_GEGLU;
+    enum packing vector = !n->geglu ? PACK_VECTOR : halves ? PACK_VECTOR_HALVES : PACK_VECTOR_GEGLU;
     s->x = span_of(e, n->in[0]);
     s->y = span_of(e, n->out);
-    if (!span_weight(e, n->weight, n->geglu ? PACK_MATRIX_GEGLU : PACK_MATRIX, 0, &s->weight,
-                     error))
-        return false;
-    if (n->bias &&
-        !span_weight(e, n->bias, n->geglu ? PACK_VECTOR_GEGLU : PACK_VECTOR, 0, &s->bias, error))
+    if (!span_weight(e, n->weight, matrix, 0, &s->weight, error) ||
+        (n->bias && !span_weight(e, n->bias, vector, 0, &s->bias, error)))
         return false;
     if (n->residual)
         s->residual = span_of(e, n->residual);
@@ -133,6 +181,12 @@ static uint32_t flags_of(const struct encoder *e, const struct node *n)
     bool f32 = plan_store(e->p->plan, n->out) == DTYPE_F32;
     flags |= f32 && e->b->base.precision != DTYPE_F32 ? FLAG_F32_OUTPUT : 0;
     return flags;
+}
+
+/* Rows that windows may be cut at: what is bound begins aligned, and boxes need whole lines. */
+static uint64_t cut_of(const struct product *p)
+{
+    return p->path == PATH_MATRIX2 && p->conv ? 4 * p->line : ROW_STEP;
 }
 
 /* The input pixels that output rows [first, first + count) read. */
@@ -205,7 +259,7 @@ static void bind_window(struct encoder *e, struct dispatch *d, const struct node
 }
 
 static struct push_conv2d push_of(const struct product *p, const struct node *n, struct window w,
-                                  uint64_t low)
+                                  uint64_t low, uint64_t high)
 {
     struct push_conv2d push = {.rows = (uint32_t)w.rows,
                                .first = (uint32_t)w.first,
@@ -219,7 +273,8 @@ static struct push_conv2d push_of(const struct product *p, const struct node *n,
                                .kernel_width = 1,
                                .stride = 1,
                                .split = 1,
-                               .split_steps = UINT32_MAX};
+                               .split_steps = UINT32_MAX,
+                               .in_count = (uint32_t)(high - low)};
     if (p->conv) {
         const struct tensor *x = n->in[0], *y = n->out;
         uint32_t scale = n->upsample ? 2 : 1;
@@ -237,38 +292,61 @@ static struct push_conv2d push_of(const struct product *p, const struct node *n,
         push.out_height = 1;
         push.out_width = (uint32_t)(p->rows / pictures);
     }
+    if (!p->conv && p->path == PATH_MATRIX2) { /* a window is a picture of one line */
+        push.first = push.in_first = 0;
+        push.in_height = 1;
+        push.in_width = push.out_width = push.rows;
+    }
     return push;
+}
+
+/* What the kernels of each path know besides what is fused. */
+static void specialize(const struct vulkan_backend *b, const struct product *p,
+                       const struct tile *tile, struct pipeline_key *key)
+{
+    key->constants[key->constant_count] = tile->rows;
+    uint32_t *more = key->constants + key->constant_count + 1;
+    switch (p->path) {
+    case PATH_SHARED:
+        break;
+    case PATH_REGISTER:
+        key->subgroup = 8;
+        key->constant_count += 1;
+        break;
+    case PATH_MATRIX:
+        key->subgroup = b->d->subgroup;
+        more[0] = b->shape.m;
+        more[1] = b->shape.n;
+        more[2] = b->shape.k;
+        key->constant_count += 4;
+        break;
+    case PATH_MATRIX2:
+        key->constants[2] &= ~(uint32_t)FLAG_CONV; /* a linear layer is a picture, too */
+        more[0] = tile->box;
+        more[1] = tile->depth;
+        key->constant_count += 3;
+    }
 }
 
 static bool add_window(struct encoder *e, const struct node *n, const struct product *p,
                        const struct product_spans *s, struct window w, GError **error)
 {
-    struct tile tile = tile_of(e->b, w.rows, w.columns);
+    struct tile tile = tile_of(e->b, p, w.rows, w.columns);
     uint64_t low, high;
     input_window(p, n, w.first, w.rows, &low, &high);
-    struct push_conv2d push = push_of(p, n, w, low);
+    struct push_conv2d push = push_of(p, n, w, low, high);
     struct pipeline_key key = {.shader = tile.shader,
                                .constants = {tile.local, p->inputs % 4 == 0 && p->outputs % 4 == 0,
                                              flags_of(e, n), activation_of(n->activation)},
                                .constant_count = 4};
-    bool registers = e->b->path == PATH_REGISTER;
-    if (registers) {
-        key.subgroup = 8;
-        key.constants[key.constant_count++] = tile.rows;
-    }
-    if (e->b->path == PATH_MATRIX) {
-        uint32_t more[] = {tile.rows, e->b->shape.m, e->b->shape.n, e->b->shape.k};
-        memcpy(key.constants + key.constant_count, more, sizeof more);
-        key.constant_count += G_N_ELEMENTS(more);
-        key.subgroup = e->b->d->subgroup;
-    }
-    /* Of the whole product: windows follow what was measured, and bits must not. */
-    push.split = split_of(e->b, p, p->rows, p->columns);
+    specialize(e->b, p, &tile, &key);
+    bool registers = p->path == PATH_REGISTER;
+    push.split = split_of(e->b, p);
     uint64_t steps = p->taps * p->padded / tile.depth;
     push.split_steps = (uint32_t)ceil_div(steps, push.split);
     push.split = (uint32_t)ceil_div(steps, push.split_steps);
 
-    struct dispatch d = {.groups = {(uint32_t)ceil_div(w.rows, tile.rows),
+    struct dispatch d = {.groups = {(uint32_t)row_groups(p, &tile, w.first, w.rows),
                                     (uint32_t)ceil_div(w.columns, tile.columns), push.split}};
     d.seconds =
         2.0 * (double)w.rows * (double)w.columns * (double)(p->taps * p->padded) / e->b->rate;
@@ -313,18 +391,22 @@ static bool window_rows(struct encoder *e, const struct node *n, const struct pr
     uint64_t out_row = p->outputs * MAX(dtype_size(s->y.store), dtype_size(s->x.store)), most;
     if (!rows_in_range(e, out_row, &most, error))
         return false;
-    most = MIN(most, (uint64_t)e->b->d->limits.groups * 16 / ROW_STEP * ROW_STEP);
+    /* A workgroup computes at least this many, boxes at the edges of small pictures fewest. */
+    uint64_t cut = cut_of(p), least = p->path == PATH_MATRIX2 ? 8 : 16;
+    most = MIN(most, e->b->d->limits.groups * least) / cut * cut;
+    if (!most)
+        return rows_in_range(e, out_row * cut, rows, error); /* says so */
     double row_flops = 2.0 * (double)columns * (double)(p->taps * p->padded);
-    uint64_t timed = (uint64_t)(most_flops(e) / row_flops) / ROW_STEP * ROW_STEP;
-    most = MIN(MIN(most, MAX(timed, ROW_STEP)), p->rows - first);
+    uint64_t timed = (uint64_t)(most_flops(e) / row_flops) / cut * cut;
+    most = MIN(MIN(most, MAX(timed, cut)), p->rows - first);
     uint64_t in_row = p->inputs * dtype_size(s->x.store), low, high;
     for (;;) {
         input_window(p, n, first, most, &low, &high);
         if ((high - low) * in_row + 15 <= e->b->d->limits.range)
             break;
-        if (most <= ROW_STEP)
+        if (most <= cut)
             return rows_in_range(e, in_row * (high - low), rows, error);
-        most = MAX(most / 2 / ROW_STEP, 1) * ROW_STEP;
+        most = MAX(most / 2 / cut, 1) * cut;
     }
     *rows = most;
     return true;
@@ -332,9 +414,9 @@ static bool window_rows(struct encoder *e, const struct node *n, const struct pr
 
 bool encode_conv2d(struct encoder *e, const struct node *n, GError **error)
 {
-    struct product p = product_of(n);
+    struct product p = product_of(e->b, n);
     struct product_spans s = {0};
-    if (!find_spans(e, n, &s, error))
+    if (!find_spans(e, n, &p, &s, error))
         return false;
     uint64_t column_bytes = p.taps * p.padded * dtype_size(s.weight.store), column_step = p.columns;
     while (column_step * column_bytes > e->b->d->limits.range && column_step > 32)

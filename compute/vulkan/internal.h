@@ -11,13 +11,17 @@ enum path {
     PATH_SHARED,   /* tiles in shared memory: any GPU */
     PATH_REGISTER, /* no shared memory: lavapipe */
     PATH_MATRIX,   /* cooperative matrix; F16 only */
+    PATH_MATRIX2,  /* matrices of a whole workgroup, where a layer fits; the others as MATRIX when
+                      there is a shape, else as SHARED; F16 only */
 };
 
 enum packing {
-    PACK_MATRIX,       /* conv2d and linear: [columns / 32][taps * padded inputs][32] */
-    PACK_MATRIX_GEGLU, /* the same with values and gates interleaved: two and two */
-    PACK_VECTOR,       /* F32, padded with zeros to a multiple of 32 */
+    PACK_MATRIX,        /* conv2d and linear: [columns / 32][taps * padded inputs][32] */
+    PACK_MATRIX_GEGLU,  /* the same with values and gates interleaved: two and two */
+    PACK_MATRIX_HALVES, /* 16 values, then their 16 gates (PATH_MATRIX2) */
+    PACK_VECTOR,        /* F32, padded with zeros to a multiple of 32 */
     PACK_VECTOR_GEGLU,
+    PACK_VECTOR_HALVES,
     PACK_TABLE, /* as it is, in the precision */
     PACK_ONES,  /* no weight: F32 ones, for a norm without scale */
     PACK_ZEROS,
@@ -50,7 +54,7 @@ struct vulkan_backend {
     GPtrArray *arenas;
     struct memory_block *spare; /* nobody writes it */
     enum path path;
-    struct matrix_shape shape; /* PATH_MATRIX */
+    struct matrix_shape shape; /* PATH_MATRIX, PATH_MATRIX2; zeros = none */
     double rate;               /* floating-point operations a second, as expected */
     double bandwidth;          /* bytes a second, as expected */
     double scale;              /* measured over expected seconds */

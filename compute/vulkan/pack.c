@@ -48,17 +48,31 @@ float half_to_float(uint16_t half)
 
 struct matrix {
     size_t outputs, inputs, padded, taps;
-    bool geglu;
+    size_t run; /* columns of values before as many gates; 0 = no gates */
     size_t element;
 };
 
-static struct matrix matrix_of(const struct vulkan_backend *b, const struct weight *w, bool geglu)
+static size_t run_of(enum packing packing)
+{
+    switch (packing) {
+    case PACK_MATRIX_GEGLU:
+    case PACK_VECTOR_GEGLU:
+        return 2;
+    case PACK_MATRIX_HALVES:
+    case PACK_VECTOR_HALVES:
+        return TILE / 2;
+    default:
+        return 0;
+    }
+}
+
+static struct matrix matrix_of(const struct vulkan_backend *b, const struct weight *w, size_t run)
 {
     struct matrix m = {.outputs = (size_t)w->dims[0], .inputs = (size_t)w->dims[1], .taps = 1};
     for (int i = 2; i < w->rank; i++)
         m.taps *= (size_t)w->dims[i];
     m.padded = (m.inputs + TILE - 1) / TILE * TILE;
-    m.geglu = geglu;
+    m.run = run;
     m.element = dtype_size(b->base.precision);
     return m;
 }
@@ -66,12 +80,13 @@ static struct matrix matrix_of(const struct vulkan_backend *b, const struct weig
 /* The row of the file that a packed column holds, or SIZE_MAX for padding. */
 static size_t source_row(const struct matrix *m, size_t column)
 {
-    if (!m->geglu)
+    size_t run = m->run;
+    if (!run)
         return column < m->outputs ? column : SIZE_MAX;
-    size_t half = m->outputs / 2, c = column / 4 * 2 + column % 2;
+    size_t half = m->outputs / 2, c = column / (2 * run) * run + column % run;
     if (c >= half)
         return SIZE_MAX;
-    return column % 4 < 2 ? c : half + c;
+    return column % (2 * run) < run ? c : half + c;
 }
 
 static void scatter(const struct matrix *m, const void *row, size_t column, void *tile)
@@ -93,10 +108,10 @@ static bool pack_tile(const struct vulkan_backend *b, const struct weight *w,
 {
     size_t depth = m->inputs * m->taps;
     memset(out, 0, m->taps * m->padded * TILE * m->element);
-    size_t per_read = m->geglu ? TILE / 2 : TILE;
-    size_t first = tile * per_read, limit = m->geglu ? m->outputs / 2 : m->outputs;
+    size_t per_read = m->run ? TILE / 2 : TILE;
+    size_t first = tile * per_read, limit = m->run ? m->outputs / 2 : m->outputs;
     size_t count = MIN(per_read, limit - first);
-    for (int part = 0; part < (m->geglu ? 2 : 1); part++) {
+    for (int part = 0; part < (m->run ? 2 : 1); part++) {
         size_t start = first + (part ? limit : 0);
         if (!w->read(w, b->base.precision, start * depth, count * depth, rows, error))
             return false;
@@ -109,9 +124,9 @@ static bool pack_tile(const struct vulkan_backend *b, const struct weight *w,
     return true;
 }
 
-static bool send_matrix(struct vulkan_backend *b, struct packed *p, bool geglu, GError **error)
+static bool send_matrix(struct vulkan_backend *b, struct packed *p, GError **error)
 {
-    struct matrix m = matrix_of(b, p->weight, geglu);
+    struct matrix m = matrix_of(b, p->weight, run_of(p->packing));
     size_t tile_bytes = m.taps * m.padded * TILE * m.element;
     size_t tiles = p->bytes / tile_bytes;
     size_t batch = CLAMP(BATCH_BYTES / tile_bytes, 1, tiles);
@@ -147,7 +162,7 @@ static bool send_vector(struct vulkan_backend *b, struct packed *p, GError **err
         g_autofree float *values = g_new(float, count);
         if (!p->weight->read(p->weight, DTYPE_F32, 0, count, values, error))
             return false;
-        struct matrix m = {.outputs = count, .geglu = p->packing == PACK_VECTOR_GEGLU};
+        struct matrix m = {.outputs = count, .run = run_of(p->packing)};
         for (size_t i = 0; i < padded; i++) {
             size_t row = source_row(&m, i);
             out[i] = row == SIZE_MAX ? 0 : values[row];
@@ -171,19 +186,25 @@ static bool send_table(struct vulkan_backend *b, struct packed *p, GError **erro
     return true;
 }
 
+static bool is_matrix(enum packing packing)
+{
+    return packing == PACK_MATRIX || packing == PACK_MATRIX_GEGLU || packing == PACK_MATRIX_HALVES;
+}
+
 static size_t packed_bytes(const struct vulkan_backend *b, const struct packed *p)
 {
     if (p->packing == PACK_TABLE)
         return weight_count(p->weight) * dtype_size(b->base.precision);
-    if (p->packing == PACK_MATRIX || p->packing == PACK_MATRIX_GEGLU) {
-        struct matrix m = matrix_of(b, p->weight, p->packing == PACK_MATRIX_GEGLU);
+    size_t run = run_of(p->packing);
+    if (is_matrix(p->packing)) {
+        struct matrix m = matrix_of(b, p->weight, run);
         size_t columns = (m.outputs + TILE - 1) / TILE * TILE;
-        if (m.geglu) /* 16 outputs a tile */
+        if (m.run) /* 16 outputs a tile */
             columns = (m.outputs / 2 + TILE / 2 - 1) / (TILE / 2) * TILE;
         return columns * m.taps * m.padded * m.element;
     }
     size_t count = p->weight ? weight_count(p->weight) : p->count;
-    if (p->packing == PACK_VECTOR_GEGLU)
+    if (run)
         return (count / 2 + TILE / 2 - 1) / (TILE / 2) * TILE * sizeof(float);
     return (count + TILE - 1) / TILE * TILE * sizeof(float);
 }
@@ -195,17 +216,12 @@ static bool send(struct vulkan_backend *b, struct packed *p, GError **error)
                                  &p->piece, error))
         return false;
     bool good = false;
-    switch (p->packing) {
-    case PACK_MATRIX:
-    case PACK_MATRIX_GEGLU:
-        good = send_matrix(b, p, p->packing == PACK_MATRIX_GEGLU, error);
-        break;
-    case PACK_TABLE:
+    if (is_matrix(p->packing))
+        good = send_matrix(b, p, error);
+    else if (p->packing == PACK_TABLE)
         good = send_table(b, p, error);
-        break;
-    default:
+    else
         good = send_vector(b, p, error);
-    }
     if (!good)
         gpu_memory_piece_destroy(b->m, &p->piece);
     return good;

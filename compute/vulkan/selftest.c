@@ -15,10 +15,10 @@
 #include <string.h>
 
 /* Written into the file: results of other kernels than these are not believed. */
-#define KERNELS_VERSION 1
+#define KERNELS_VERSION 2
 
 struct layer {
-    int height, width, inputs, outputs, kernel;
+    int height, width, inputs, outputs, kernel, stride;
 };
 
 struct choice {
@@ -27,7 +27,7 @@ struct choice {
     double rate;
 };
 
-static const char *const path_names[] = {"shared", "register", "matrix"};
+static const char *const path_names[] = {"shared", "register", "matrix", "matrix2"};
 
 static float value_at(size_t i, unsigned seed)
 {
@@ -58,7 +58,7 @@ static double expected_value(const struct layer *l, int y, int x, int o)
     double sum = (double)value_at((size_t)o, 3) / 8;
     for (int ky = 0; ky < l->kernel; ky++)
         for (int kx = 0; kx < l->kernel; kx++) {
-            int iy = y + ky - l->kernel / 2, ix = x + kx - l->kernel / 2;
+            int iy = y * l->stride + ky - l->kernel / 2, ix = x * l->stride + kx - l->kernel / 2;
             if (iy < 0 || ix < 0 || iy >= l->height || ix >= l->width)
                 continue;
             for (int c = 0; c < l->inputs; c++) {
@@ -92,7 +92,8 @@ static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *s
     struct tape *t = tape_create("self-test");
     struct tensor *x =
         tape_input(t, "x", DTYPE_F32, 4, (int64_t[]){1, l->height, l->width, l->inputs});
-    struct tensor *y = op_conv2d(t, x, &w, &bias, (struct conv2d_params){.padding = -1});
+    struct tensor *y =
+        op_conv2d(t, x, &w, &bias, (struct conv2d_params){.stride = l->stride, .padding = -1});
     tape_output(t, "y", y);
     size_t in_count = tensor_count(x), count = tensor_count(y);
     g_autofree float *data = g_new(float, MAX(in_count, count));
@@ -112,7 +113,8 @@ static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *s
         double error_sum = 0, norm = 0;
         for (size_t i = 0; i < count; i += MAX(count / 499, 1)) {
             int pixel = (int)(i / (size_t)l->outputs), o = (int)(i % (size_t)l->outputs);
-            double e = expected_value(l, pixel / l->width, pixel % l->width, o);
+            int line = (int)y->dims[2];
+            double e = expected_value(l, pixel / line, pixel % line, o);
             error_sum += ((double)data[i] - e) * ((double)data[i] - e);
             norm += e * e;
         }
@@ -127,8 +129,10 @@ static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *s
  * right means 1e-5; a wrong lane or a 16-bit sum gives 1e-3 or more. */
 static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, GError **error)
 {
-    static const struct layer odd[] = {{9, 7, 20, 36, 3}, {11, 13, 96, 130, 1}, {5, 30, 5, 7, 3}};
-    struct layer typical = {32, 32, 320, 320, 3};
+    static const struct layer odd[] = {{9, 7, 20, 36, 3, 1},   {11, 13, 96, 130, 1, 1},
+                                       {5, 30, 5, 7, 3, 1},    {9, 21, 96, 64, 3, 1},
+                                       {18, 9, 128, 96, 3, 2}, {13, 11, 64, 160, 1, 1}};
+    struct layer typical = {32, 32, 320, 320, 3, 1};
     double seconds, difference;
     b->path = c->path;
     b->shape = c->shape;
@@ -165,6 +169,12 @@ static bool can_matrix(const struct vulkan_backend *b, const struct matrix_shape
            local <= b->d->limits.invocations && local <= 512 && b->d->limits.shared >= 32768;
 }
 
+static bool can_matrix2(const struct vulkan_backend *b)
+{
+    return b->base.precision == DTYPE_F16 && pipelines_have("conv2d_matrix2", "_f16") &&
+           b->d->matrix2[0] && b->d->matrix2[1];
+}
+
 static GArray *candidates(const struct vulkan_backend *b)
 {
     GArray *list = g_array_new(false, true, sizeof(struct choice));
@@ -173,20 +183,27 @@ static GArray *candidates(const struct vulkan_backend *b)
         g_array_append_val(list, c);
     c.path = PATH_SHARED;
     g_array_append_val(list, c);
+    struct choice second = {.path = PATH_MATRIX2};
     c.path = PATH_MATRIX;
     for (int i = 0; i < b->d->matrix_count; i++) {
         c.shape = b->d->matrix[i];
-        if (can_matrix(b, &c.shape))
-            g_array_append_val(list, c);
+        if (!can_matrix(b, &c.shape))
+            continue;
+        g_array_append_val(list, c);
+        if (!second.shape.m) /* for layers that do not fit */
+            second.shape = c.shape;
     }
+    if (can_matrix2(b))
+        g_array_append_val(list, second);
     return list;
 }
 
 static void describe(GString *text, const struct choice *c)
 {
-    static const char *const names[] = {"shared memory", "registers", "cooperative matrix"};
+    static const char *const names[] = {"shared memory", "registers", "cooperative matrix",
+                                        "workgroup matrix"};
     g_string_append(text, names[c->path]);
-    if (c->path == PATH_MATRIX)
+    if (c->shape.m)
         g_string_append_printf(text, " %ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
     g_string_append_printf(text, ", %.3g TFLOP/s", c->rate * 1e-12);
 }
@@ -210,7 +227,7 @@ static bool read_choice(GKeyFile *file, const char *group, struct choice *c)
     if (g_key_file_get_integer(file, group, "version", NULL) != KERNELS_VERSION)
         return false;
     int p = g_key_file_get_integer(file, group, "path", NULL);
-    c->path = p >= 0 && p <= PATH_MATRIX ? (enum path)p : PATH_SHARED;
+    c->path = p >= 0 && p <= PATH_MATRIX2 ? (enum path)p : PATH_SHARED;
     c->shape.m = (uint32_t)g_key_file_get_integer(file, group, "m", NULL);
     c->shape.n = (uint32_t)g_key_file_get_integer(file, group, "n", NULL);
     c->shape.k = (uint32_t)g_key_file_get_integer(file, group, "k", NULL);
@@ -243,10 +260,11 @@ static bool load(const struct vulkan_backend *b, struct choice *c)
         !read_choice(file, dtype_name(b->base.precision), c) ||
         (c->path == PATH_REGISTER && !can_register(b)))
         return false;
-    bool listed = c->path != PATH_MATRIX;
+    bool shaped = c->path == PATH_MATRIX || c->shape.m, listed = !shaped;
     for (int i = 0; i < b->d->matrix_count; i++)
         listed |= memcmp(&b->d->matrix[i], &c->shape, sizeof c->shape) == 0;
-    return listed && (c->path != PATH_MATRIX || can_matrix(b, &c->shape));
+    return listed && (!shaped || can_matrix(b, &c->shape)) &&
+           (c->path != PATH_MATRIX2 || can_matrix2(b));
 }
 
 static void store(const struct vulkan_backend *b, const struct choice *c)
@@ -296,7 +314,7 @@ static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **erro
         struct choice *c = &g_array_index(list, struct choice, i);
         g_autoptr(GError) problem = NULL;
         double rate = b->rate;
-        bool matrix = c->path == PATH_MATRIX;
+        bool matrix = c->path >= PATH_MATRIX;
         /* No machine has run them yet: only where somebody asks (FIGMENT_VULKAN_SELFTEST). */
         if (matrix && !matrix_too)
             continue;
@@ -305,7 +323,9 @@ static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **erro
             continue;
         }
         if (matrix)
-            g_free(trying(b, "matrix"));
+            g_free(trying(b, path_names[c->path]));
+        if (c->path == PATH_MATRIX2) /* what was fastest for the layers that do not fit */
+            c->shape = best.shape;
         bool right = try_path(b, c, true, &problem);
         if (matrix && !b->d->lost)
             g_free(trying(b, NULL));
@@ -347,7 +367,7 @@ static bool take_wanted(struct vulkan_backend *b, const char *wanted, GError **e
             g_strdup_printf("matrix:%ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
         if (strcmp(wanted, path_names[c->path]) == 0 ||
             (c->path == PATH_MATRIX && strcmp(wanted, shape) == 0)) {
-            if (c->path == PATH_MATRIX && !try_path(b, c, false, error))
+            if (c->path >= PATH_MATRIX && !try_path(b, c, false, error))
                 return false;
             take(b, c, false);
             return true;

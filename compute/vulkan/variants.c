@@ -37,6 +37,9 @@ static const struct variant_axis fragment_m = {"m", 5, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_n = {"n", 6, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_k = {"k", 7, WHOLE, 3, {8, 16, 32}};
 
+static const struct variant_axis box = {"box", 5, WHOLE, 5, {8, 16, 32, 64, 128}};
+static const struct variant_axis depth = {"depth", 6, WHOLE, 2, {32, 64}};
+
 /* What the planner (compute/plan.c) fuses with what. */
 static bool sums(const uint32_t *constants, bool f16)
 {
@@ -80,6 +83,7 @@ const struct variant_shader variant_shaders[] = {
      {&aligned, EPILOGUE, &tile, &fragment_m, &fragment_n, &fragment_k},
      epilogue,
      true},
+    {"conv2d_matrix2", " conv2d linear ", {&always, SUMS, &tile, &box, &depth}, sums, true},
 };
 const size_t variant_shader_count = G_N_ELEMENTS(variant_shaders);
 

@@ -51,6 +51,7 @@ LITERALS = {  # single ones: file, the literal or its beginning, reason
     ("compute/vulkan/device.c", "Loader Message"): "the name of a message of the Vulkan loader",
     ("compute/vulkan/selftest.c", "shared memory"): "the name of a kernel, kept in a file",
     ("compute/vulkan/selftest.c", "cooperative matrix"): "the name of a kernel, kept in a file",
+    ("compute/vulkan/selftest.c", "workgroup matrix"): "the name of a kernel, kept in a file",
     ("compute/vulkan/selftest.c", "FIGMENT_VULKAN_PATH"): "a variable of tests and measurements",
     ("engine/device.c", "model name"): "a line of /proc/cpuinfo",
     ("engine/npy.c", "'fortran_order'"): "the header of a .npy file",

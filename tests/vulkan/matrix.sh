@@ -10,7 +10,10 @@ glslang=${GLSLANG:-glslangValidator}
 # Each module: its sources, of which the first is compiled (F16).
 declare -A sources=(
     [conv2d_matrix_f16]="conv2d_matrix.comp common.glsl gemm.glsl gemm_matrix.glsl push.h"
+    [conv2d_matrix2_f16]="conv2d_matrix2.comp push.h"
 )
+# Where it is not Vulkan 1.2 and glslang 14.
+declare -A targets=([conv2d_matrix2_f16]=vulkan1.3) needs=([conv2d_matrix2_f16]=15)
 
 # Each module NAME: NAME_special prints specialisations to validate, one a line: "constants | a pattern of the disassembly".
 # What devices list.
@@ -26,13 +29,24 @@ conv2d_matrix_f16_special() {
     done
 }
 
+conv2d_matrix2_f16_special() {
+    for tile in "128 64 8" "128 64 64" "256 128 16" "256 128 128"; do
+        for depth in 32 64; do
+            for flags in 0 8; do # with gates
+                set -- $tile
+                echo "0:$1 2:$flags 4:$2 5:$3 6:$depth | OpTypeCooperativeMatrixKHR %half %uint_2 %uint_$2(_[0-9]+)? %uint_$depth"
+            done
+        done
+    done
+}
+
 digest() { # without comments and white space, which change no instruction
     for file in ${sources[$1]}; do
         sed -E ':a;N;$!ba;s@/\*([^*]|\*+[^*/])*\*+/@@g;s@//[^\n]*@@g' "$folder/$file" | tr -d ' \t\n'
     done | sha256sum | cut -d' ' -f1
 }
 build() {
-    "$glslang" -V -g0 --quiet --target-env vulkan1.2 -DF16 --vn "spv_$1" -o "$2" "$folder/${sources[$1]%% *}"
+    "$glslang" -V -g0 --quiet --target-env "${targets[$1]:-vulkan1.2}" -DF16 --vn "spv_$1" -o "$2" "$folder/${sources[$1]%% *}"
 }
 made_by() {
     sed -n 's@.*// @@p' "$1" | head -1
@@ -71,16 +85,16 @@ check() {
         perl -ne 'print pack("V", hex $1) while /0x([0-9a-fA-F]{8})/g' "$committed" >"$work/module.spv"
         count=0
         while IFS='|' read -r constants pattern; do
-            spirv-opt --target-env=vulkan1.2 --set-spec-const-default-value="$constants" \
+            spirv-opt --target-env="${targets[$name]:-vulkan1.2}" --set-spec-const-default-value="$constants" \
                 --freeze-spec-const --fold-spec-const-op-composite "$work/module.spv" -o "$work/special.spv"
-            spirv-val --target-env vulkan1.2 "$work/special.spv"
+            spirv-val --target-env "${targets[$name]:-vulkan1.2}" "$work/special.spv"
             spirv-dis "$work/special.spv" | grep -qE "${pattern# }"
             count=$((count + 1))
         done < <("${name}_special")
         [ $count -gt 0 ]
         echo "$name: valid in $count specialisations"
     fi
-    if [ "$major" -lt 14 ]; then
+    if [ "$major" -lt "${needs[$name]:-14}" ]; then
         echo "$name: the sources are those it was built from; glslang ${version:-none} cannot build it again"
         return
     fi
