@@ -13,7 +13,7 @@
 #include "compute/vulkan/vulkan.h"
 
 #define DEVICE_MAX_MATRIX_SHAPES 8
-#define DEVICE_MATRIX2_TILES 3
+#define DEVICE_MATRIX2_TILES 2
 
 /* A tile that one subgroup multiplies at once: f16 inputs, f32 sums. */
 struct matrix_shape {
@@ -62,8 +62,8 @@ struct device {
     double timestamp_ns;
     struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
     int matrix_count;
-    /* VK_NV_cooperative_matrix2: invocations of the workgroups that multiply tiles of 32, 64 and
-     * 128 squared; 0 = it has none of that size */
+    /* VK_NV_cooperative_matrix2: invocations of the workgroups that multiply tiles of 64 and of 128
+     * squared; 0 = it has none of that size */
     uint32_t matrix2[DEVICE_MATRIX2_TILES];
 };
 

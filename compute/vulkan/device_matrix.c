@@ -104,7 +104,7 @@ static void read_matrix2(struct device *d)
     uint32_t most =
         MIN(d->limits.invocations, properties.cooperativeMatrixWorkgroupScopeMaxWorkgroupSize);
     for (uint32_t i = 0; i < DEVICE_MATRIX2_TILES; i++) {
-        uint32_t tile = 32u << i;
+        uint32_t tile = 64u << i;
         if (tile <= properties.cooperativeMatrixFlexibleDimensionsMaxDimension)
             d->matrix2[i] = matrix2_invocations(list, count, tile, tile == 128 ? 256 : 128, most);
     }

@@ -49,8 +49,8 @@ static struct tile tile_of_matrix2(const struct vulkan_backend *b, const struct 
     uint32_t packed = p->geglu ? 2 : 1; /* columns of the weight for one of the output */
     uint32_t box = p->line > 8 ? 16 : 8, *local = b->d->matrix2;
     bool many = ceil_div(p->rows, 128) * ceil_div(p->columns, 128 * packed) >= ENOUGH_GROUPS;
-    int size = many && local[2] && b->d->limits.tile >= 128 ? 2 : b->d->limits.tile >= 64 ? 1 : 0;
-    uint32_t side = 32u << size;
+    int size = many && local[1] && b->d->limits.tile >= 128;
+    uint32_t side = 64u << size;
     return (struct tile){
         "conv2d_matrix2",    side, side * packed, local[size], p->inputs % 64 ? 32 : 64,
         p->conv ? box : side};

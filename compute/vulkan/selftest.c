@@ -172,7 +172,7 @@ static bool can_matrix(const struct vulkan_backend *b, const struct matrix_shape
 static bool can_matrix2(const struct vulkan_backend *b)
 {
     return b->base.precision == DTYPE_F16 && pipelines_have("conv2d_matrix2", "_f16") &&
-           b->d->matrix2[0] && b->d->matrix2[1];
+           b->d->matrix2[0];
 }
 
 static GArray *candidates(const struct vulkan_backend *b)

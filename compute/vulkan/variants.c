@@ -37,7 +37,8 @@ static const struct variant_axis fragment_m = {"m", 5, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_n = {"n", 6, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_k = {"k", 7, WHOLE, 3, {8, 16, 32}};
 
-static const struct variant_axis box = {"box", 5, WHOLE, 5, {8, 16, 32, 64, 128}};
+static const struct variant_axis tile2 = {"tile", 4, WHOLE, 2, {64, 128}};
+static const struct variant_axis box = {"box", 5, WHOLE, 4, {8, 16, 64, 128}};
 static const struct variant_axis depth = {"depth", 6, WHOLE, 2, {32, 64}};
 
 /* What the planner (compute/plan.c) fuses with what. */
@@ -54,6 +55,16 @@ static bool epilogue(const uint32_t *constants, bool f16)
     uint32_t flags = constants[2];
     return sums(constants, f16) &&
            ((flags & FLAG_CONV) || !(flags & (FLAG_BROADCAST | FLAG_UPSAMPLE)));
+}
+
+/* The rows of a linear layer are a line as long as the tile. */
+static bool boxes(const uint32_t *constants, bool f16)
+{
+    uint32_t flags = constants[2];
+    bool linear = constants[5] >= 64;
+    return sums(constants, f16) &&
+           (linear ? constants[5] == constants[4] && !(flags & FLAG_BROADCAST)
+                   : !(flags & FLAG_GEGLU));
 }
 
 const struct variant_shader variant_shaders[] = {
@@ -83,7 +94,7 @@ const struct variant_shader variant_shaders[] = {
      {&aligned, EPILOGUE, &tile, &fragment_m, &fragment_n, &fragment_k},
      epilogue,
      true},
-    {"conv2d_matrix2", " conv2d linear ", {&always, SUMS, &tile, &box, &depth}, sums, true},
+    {"conv2d_matrix2", " conv2d linear ", {&always, SUMS, &tile2, &box, &depth}, boxes, false},
 };
 const size_t variant_shader_count = G_N_ELEMENTS(variant_shaders);
 

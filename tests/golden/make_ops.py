@@ -43,10 +43,14 @@ cases("conv2d", "b=1 h=1 w=1 i=1 o=1 k=1", "b=1 h=1 w=1 i=1 o=1 k=3", "b=2 h=5 w
       "b=1 h=9 w=9 i=8 o=8 k=3 s=2", "b=1 h=8 w=8 i=16 o=16 k=3 s=2 p=0 e=1", "b=2 h=7 w=9 i=5 o=6 k=3 s=2 p=0 e=1",
       "b=1 h=12 w=10 i=40 o=72 k=3", "b=1 h=17 w=16 i=64 o=64 k=3", "b=1 h=4 w=4 i=320 o=64 k=3", "b=2 h=3 w=3 i=48 o=3 k=1",
       "b=1 h=2 w=30 i=24 o=40 k=3", "b=1 h=1 w=19 i=8 o=16 k=3", "b=2 h=9 w=13 i=17 o=19 k=3",
-      "b=3 h=8 w=8 i=70 o=33 k=3 n=1", "b=1 h=30 w=41 i=16 o=16 k=3", "b=1 h=60 w=60 i=130 o=16 k=3", "b=1 h=5 w=5 i=6 o=10 k=3 p=0", "b=1 h=2 w=2 i=2 o=3 k=2 p=0")
+      "b=3 h=8 w=8 i=70 o=33 k=3 n=1", "b=1 h=30 w=41 i=16 o=16 k=3", "b=1 h=60 w=60 i=130 o=16 k=3", "b=1 h=5 w=5 i=6 o=10 k=3 p=0", "b=1 h=2 w=2 i=2 o=3 k=2 p=0",
+      # whole blocks of 32 channels
+      "b=2 h=9 w=17 i=32 o=64 k=3", "b=1 h=11 w=10 i=96 o=32 k=3 s=2", "b=2 h=10 w=8 i=64 o=96 k=3 s=2 p=0 e=1", "b=3 h=5 w=4 i=64 o=32 k=1",
+      "b=1 h=16 w=24 i=64 o=160 k=3 n=1", "b=1 h=20 w=9 i=320 o=32 k=3", "b=2 h=13 w=14 i=32 o=32 k=3 p=0")
 # r: rows; i, o.
 cases("linear", "r=1 i=1 o=1", "r=1 i=320 o=1280", "r=77 i=768 o=64", "r=64 i=40 o=40 n=1", "r=5 i=13 o=17", "r=130 i=96 o=33",
-      "b=2 r=9 i=64 o=48", "r=3 i=1280 o=24", "r=48 i=16 o=1", "r=33 i=1 o=16")
+      "b=2 r=9 i=64 o=48", "r=3 i=1280 o=24", "r=48 i=16 o=1", "r=33 i=1 o=16",
+      "b=2 r=70 i=64 o=96", "r=130 i=96 o=160 n=1", "r=300 i=768 o=32")
 # l: queries; m: keys; c: heads; d: head size; causal; z: scale of the scores, 0 = default.
 cases("attention", "b=1 l=1 m=1 c=1 d=1", "b=2 l=16 m=16 c=2 d=40", "b=1 l=64 m=77 c=4 d=40", "b=1 l=100 m=100 c=1 d=80",
       "b=2 l=5 m=77 c=2 d=160", "b=1 l=77 m=77 c=3 d=64 causal=1", "b=1 l=200 m=200 c=1 d=32 causal=1", "b=1 l=49 m=97 c=1 d=512",

@@ -5,6 +5,7 @@
  * tests/vulkan/coverage.c tells when one is missing.
  *
  *     test_op_variants BACKEND
+ *     test_op_variants BACKEND boxes     the same for matrices of a whole workgroup
  */
 #include "tests/op/op_test.h"
 
@@ -22,7 +23,7 @@ static struct tensor *attention(struct op_case *c)
 /* The product alone: [b, h, w, o], or 2 * o for geglu. */
 static struct tensor *product(struct op_case *c, const int64_t *dims, int64_t out)
 {
-    int64_t in = op_int(c, "i", 1);
+    int64_t in = op_int(c, "i", 1), kernel = op_int(c, "k", 3);
     bool conv = op_is(c, "op", "conv2d"), up = op_int(c, "upsample", 0);
     struct tensor *x = op_input(c, "x", 1, 0, 4, (int64_t[]){dims[0], dims[1], dims[2], in});
     const struct weight *bias = op_int(c, "bias", 0) ? op_weight(c, "bias", 1, 1, &out) : NULL;
@@ -30,8 +31,8 @@ static struct tensor *product(struct op_case *c, const int64_t *dims, int64_t ou
         return op_linear(c->tape, x, op_weight(c, "w", 0.25, 2, (int64_t[]){out, in}), bias);
     if (up)
         x = op_upsample_nearest(c->tape, x, 2 * (int)dims[1], 2 * (int)dims[2]);
-    return op_conv2d(c->tape, x, op_weight(c, "w", 0.25, 4, (int64_t[]){out, in, 3, 3}), bias,
-                     (struct conv2d_params){.padding = -1});
+    return op_conv2d(c->tape, x, op_weight(c, "w", 0.25, 4, (int64_t[]){out, in, kernel, kernel}),
+                     bias, (struct conv2d_params){.padding = -1});
 }
 
 struct tensor *op_record(struct op_case *c)
@@ -96,5 +97,34 @@ int main(int argc, char **argv)
         "variants op=conv2d b=1 h=1 w=2 i=63 o=13 bias=1 residual=1",
         "variants op=conv2d b=1 h=1 w=2 i=63 o=13 f32=1 act=quick_gelu",
     };
-    return op_test_lines(argc > 1 ? argv[1] : "cpu:f32", lines, G_N_ELEMENTS(lines));
+    /* Every pair of choices of conv2d_matrix2: boxes of 8 and 16 pixels and lines of 64 and 128,
+     * 32 and 64 channels at a time. */
+    static const char *const boxes[] = {
+        "variants op=conv2d b=2 h=5 w=19 i=96 o=32 k=1 bias=1 broadcast=1 residual=1 act=relu",
+        "variants op=conv2d b=2 h=9 w=7 i=64 o=64 k=1 f32=1 act=quick_gelu",
+        "variants op=linear b=1 h=96 w=96 i=96 o=160 geglu=1",
+        "variants op=linear b=1 h=9 w=11 i=64 o=32 bias=1 residual=1 act=gelu",
+        "variants op=conv2d b=1 h=100 w=90 i=64 o=160 k=1 bias=1 broadcast=1 f32=1 act=silu",
+        "variants op=conv2d b=2 h=9 w=7 i=32 o=32 broadcast=1 residual=1 act=silu",
+        "variants op=linear b=1 h=9 w=11 i=32 o=96 f32=1 act=relu",
+        "variants op=conv2d b=1 h=9 w=7 i=64 o=32 k=1 bias=1 broadcast=1 residual=1",
+        "variants op=conv2d b=2 h=5 w=19 i=32 o=32 f32=1 act=gelu",
+        "variants op=linear b=1 h=96 w=96 i=192 o=160 bias=1 residual=1 act=quick_gelu",
+        "variants op=linear b=2 h=9 w=11 i=192 o=96 bias=1 geglu=1",
+        "variants op=conv2d b=1 h=5 w=19 i=96 o=32 k=1 bias=1 broadcast=1 residual=1 "
+        "act=quick_gelu",
+        "variants op=conv2d b=1 h=9 w=7 i=32 o=32 broadcast=1 f32=1 act=gelu",
+        "variants op=linear b=1 h=9 w=11 i=32 o=32 residual=1 act=silu",
+        "variants op=conv2d b=2 h=5 w=19 i=192 o=32 k=1 f32=1",
+        "variants op=conv2d b=1 h=9 w=7 i=64 o=64 k=1 f32=1 act=relu",
+        "variants op=linear b=2 h=9 w=11 i=96 o=64 act=quick_gelu",
+        "variants op=linear b=1 h=96 w=96 i=64 o=160 bias=1 f32=1 act=gelu",
+        "variants op=conv2d b=1 h=2048 w=7 i=64 o=160 k=1 bias=1 broadcast=1 f32=1 act=relu",
+        "variants op=linear b=1 h=96 w=96 i=64 o=160 bias=1 f32=1 act=relu",
+        "variants op=linear b=1 h=96 w=96 i=192 o=160 bias=1 f32=1 act=silu",
+    };
+    const char *backend = argc > 1 ? argv[1] : "cpu:f32";
+    if (argc > 2 && strcmp(argv[2], "boxes") == 0)
+        return op_test_lines(backend, boxes, G_N_ELEMENTS(boxes));
+    return op_test_lines(backend, lines, G_N_ELEMENTS(lines));
 }
