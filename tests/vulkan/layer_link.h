@@ -72,3 +72,18 @@ static inline bool layer_enter_device(const VkDeviceCreateInfo *info,
     link->u.pLayerInfo = link->u.pLayerInfo->pNext;
     return true;
 }
+
+/* Takes a struct out of a chain behind its first; put back with *from = taken. */
+static inline VkBaseOutStructure *layer_take_out(void *first, VkStructureType type,
+                                                 VkBaseOutStructure ***from)
+{
+    for (VkBaseOutStructure *s = (VkBaseOutStructure *)first; s; s = s->pNext) {
+        VkBaseOutStructure *taken = s->pNext;
+        if (!taken || taken->sType != type)
+            continue;
+        *from = &s->pNext;
+        s->pNext = taken->pNext;
+        return taken;
+    }
+    return NULL;
+}

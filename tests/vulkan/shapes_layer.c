@@ -89,20 +89,6 @@ static VKAPI_ATTR VkResult VKAPI_CALL extensions(VkPhysicalDevice physical, cons
     return result;
 }
 
-/* Takes a struct out of a chain behind its first; put back with *from = taken. */
-static VkBaseOutStructure *take_out(void *first, VkStructureType type, VkBaseOutStructure ***from)
-{
-    for (VkBaseOutStructure *s = (VkBaseOutStructure *)first; s; s = s->pNext) {
-        VkBaseOutStructure *taken = s->pNext;
-        if (!taken || taken->sType != type)
-            continue;
-        *from = &s->pNext;
-        s->pNext = taken->pNext;
-        return taken;
-    }
-    return NULL;
-}
-
 static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *f)
 {
     VkBaseOutStructure **from = NULL;
@@ -112,7 +98,7 @@ static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysical
         return;
     }
     VkBaseOutStructure *matrix =
-        take_out(f, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, &from);
+        layer_take_out(f, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, &from);
     next_features(physical, f);
     if (!matrix)
         return;
@@ -162,8 +148,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
     less.ppEnabledExtensionNames = names;
     VkBaseOutStructure **from = NULL, *matrix = NULL;
     if (claims())
-        matrix = take_out(&less, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
-                          &from);
+        matrix = layer_take_out(
+            &less, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, &from);
     VkResult result = create(physical, &less, callbacks, device);
     if (matrix)
         *from = matrix;
