@@ -95,6 +95,20 @@ static const GArray *known_gpus(int *best)
     return devices;
 }
 
+/* Why it is the CPU where no device is good enough. */
+static char *why_none(const GArray *devices)
+{
+    for (guint i = 0; devices && i < devices->len; i++) {
+        const struct vulkan_device_info *info =
+            &g_array_index(devices, struct vulkan_device_info, i);
+
+        if (info->kind != VULKAN_SOFTWARE)
+            return g_strdup_printf(_("“%s” cannot be used: %s. The picture is made on the CPU."),
+                                   info->name, info->problem);
+    }
+    return g_strdup(_("Vulkan finds no graphics card here; the picture is made on the CPU."));
+}
+
 /* The best GPU; NULL with a sentence that tells why it is the CPU. */
 static struct backend *open_best(const char *precision, char **why)
 {
@@ -109,7 +123,7 @@ static struct backend *open_best(const char *precision, char **why)
     else if (best >= 0 || (error && error->domain != G_IO_ERROR))
         *why = g_strdup_printf(_("%s The picture is made on the CPU."), error->message);
     else
-        *why = g_strdup(_("Vulkan finds no graphics card here; the picture is made on the CPU."));
+        *why = why_none(devices);
     return backend;
 }
 #endif

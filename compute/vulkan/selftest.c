@@ -286,27 +286,78 @@ static void store(const struct vulkan_backend *b, const struct choice *c)
 }
 
 /*
- * A driver may crash or hang on a matrix kernel. What is being tried is written down before and
- * erased after, so that a start after such an end does without. Returns what the last start died
- * of.
+ * A driver may crash or hang on a kernel. A start that begins to try one is counted before and
+ * forgotten after, on the disk, as it may be the desktop that goes: later starts do without kernels
+ * that ended one start (matrix kernels, which no machine has run yet) or two (others: somebody may
+ * have ended the program in that second), until they are asked to try again.
  */
-static char *trying(const struct vulkan_backend *b, const char *now)
+static char *mark_of(const struct vulkan_backend *b, const struct choice *c)
 {
-    g_autofree char *path = file_of(b), *folder = g_path_get_dirname(path);
-    g_autoptr(GKeyFile) file = g_key_file_new();
-    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
-    char *before = g_key_file_get_string(file, "trying", "kernels", NULL);
-    g_key_file_remove_group(file, "trying", NULL);
-    if (now)
-        g_key_file_set_string(file, "trying", "kernels", now);
-    g_mkdir_with_parents(folder, 0700);
-    g_key_file_save_to_file(file, path, NULL);
-    return before;
+    GString *key = g_string_new(dtype_name(b->base.precision));
+    g_string_append_printf(key, "-%s", path_names[c->path]);
+    if (c->path == PATH_MATRIX)
+        g_string_append_printf(key, "-%ux%ux%u", c->shape.m, c->shape.n, c->shape.k);
+    return g_string_free(key, false);
 }
 
-static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **error)
+static int endings_of(const struct vulkan_backend *b, const struct choice *c)
 {
-    g_autofree char *died = trying(b, NULL);
+    g_autofree char *path = file_of(b), *mark = mark_of(b, c);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL) ||
+        g_key_file_get_integer(file, "trying", "version", NULL) != KERNELS_VERSION)
+        return 0;
+    return g_key_file_get_integer(file, "trying", mark, NULL);
+}
+
+static bool is_left_out(const struct vulkan_backend *b, const struct choice *c)
+{
+    return endings_of(b, c) >= (c->path >= PATH_MATRIX ? 1 : 2);
+}
+
+static void set_endings(const struct vulkan_backend *b, const struct choice *c, int count)
+{
+    g_autofree char *path = file_of(b), *folder = g_path_get_dirname(path), *mark = mark_of(b, c);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GError) error = NULL;
+    gsize bytes;
+    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
+    if (g_key_file_get_integer(file, "trying", "version", NULL) != KERNELS_VERSION)
+        g_key_file_remove_group(file, "trying", NULL); /* of other kernels */
+    g_key_file_set_integer(file, "trying", "version", KERNELS_VERSION);
+    if (count)
+        g_key_file_set_integer(file, "trying", mark, count);
+    else
+        g_key_file_remove_key(file, "trying", mark, NULL);
+    g_autofree char *text = g_key_file_to_data(file, &bytes, NULL);
+    g_mkdir_with_parents(folder, 0700);
+    if (!g_file_set_contents_full(path, text, (gssize)bytes,
+                                  G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
+                                  0600, &error))
+        g_debug("self-test: %s", error->message);
+}
+
+/* Tries kernels that nobody has given up, and leaves no mark when it comes back. A device that is
+ * lost leaves one. */
+static bool try_marked(struct vulkan_backend *b, struct choice *c, bool ended_too, GError **error)
+{
+    if (is_left_out(b, c) && !ended_too) {
+        g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                    _("“%s” crashed or hung while its %s kernels were tried; they are not tried "
+                      "again before its driver is another one, or FIGMENT_VULKAN_SELFTEST is "
+                      "“again”."),
+                    b->d->info.name, path_names[c->path]);
+        return false;
+    }
+    set_endings(b, c, ended_too ? 1 : endings_of(b, c) + 1);
+    bool right = try_path(b, c, true, error);
+    if (!b->d->lost)
+        set_endings(b, c, 0);
+    return right;
+}
+
+static bool measure_all(struct vulkan_backend *b, bool matrix_too, bool ended_too, GError **error)
+{
     struct choice best = {0};
     g_autoptr(GArray) list = candidates(b);
     g_autoptr(GError) first = NULL;
@@ -314,22 +365,12 @@ static bool measure_all(struct vulkan_backend *b, bool matrix_too, GError **erro
         struct choice *c = &g_array_index(list, struct choice, i);
         g_autoptr(GError) problem = NULL;
         double rate = b->rate;
-        bool matrix = c->path >= PATH_MATRIX;
         /* No machine has run them yet: only where somebody asks (FIGMENT_VULKAN_SELFTEST). */
-        if (matrix && !matrix_too)
+        if (c->path >= PATH_MATRIX && !matrix_too)
             continue;
-        if (matrix && died) {
-            g_debug("self-test: %s ended the program before; not tried again", died);
-            continue;
-        }
-        if (matrix)
-            g_free(trying(b, path_names[c->path]));
         if (c->path == PATH_MATRIX2) /* what was fastest for the layers that do not fit */
             c->shape = best.shape;
-        bool right = try_path(b, c, true, &problem);
-        if (matrix && !b->d->lost)
-            g_free(trying(b, NULL));
-        if (right) {
+        if (try_marked(b, c, ended_too, &problem)) {
             if (c->rate > best.rate)
                 best = *c;
         } else if (b->d->lost) {
@@ -384,20 +425,20 @@ static bool take_wanted(struct vulkan_backend *b, const char *wanted, GError **e
 bool selftest_choose(struct vulkan_backend *b, GError **error)
 {
     const char *wanted = g_getenv("FIGMENT_VULKAN_PATH");
-    bool again = g_getenv("FIGMENT_VULKAN_SELFTEST") != NULL;
+    const char *asked = g_getenv("FIGMENT_VULKAN_SELFTEST");
     struct choice c = {.path = can_register(b) ? PATH_REGISTER : PATH_SHARED, .rate = b->rate};
     if (wanted && *wanted)
         return take_wanted(b, wanted, error);
-    if (again)
-        return measure_all(b, true, error);
+    if (asked)
+        return measure_all(b, true, strcmp(asked, "again") == 0, error);
     /* A software device has one good path; measuring the others takes seconds. */
     if (b->d->info.kind == VULKAN_SOFTWARE) {
         take(b, &c, false);
         return true;
     }
-    if (load(b, &c)) {
+    if (load(b, &c) && !is_left_out(b, &c)) {
         take(b, &c, true);
         return true;
     }
-    return measure_all(b, false, error);
+    return measure_all(b, false, false, error);
 }

@@ -7,7 +7,8 @@
  *  FIGMENT_VULKAN_PATH=shared|register|matrix: the kernels for products of matrices.
  *
  *  FIGMENT_VULKAN_SELFTEST=1: measures anew, also on a software device and with the matrix kernels,
- *  which no GPU has run yet; what is found is kept for later starts.
+ *  which no GPU has run yet; what is found is kept for later starts. Kernels that crashed or hung
+ *  the driver are left out, unless it is "again".
  *
  *  FIGMENT_VULKAN_LIMITS: lowers the device's limits (compute/vulkan/device.h).
  *
