@@ -4,7 +4,6 @@
 # Where spirv-tools are found, it is also valid for every shape that devices list, in all tiles and for subgroups of 8 to 64 lanes.
 # matrix.sh --write [NAME...] builds them (all) and the digests anew.
 set -eu
-folder=compute/shaders
 glslang=${GLSLANG:-glslangValidator}
 
 # Each module: its sources, of which the first is compiled (F16).
@@ -14,8 +13,25 @@ declare -A sources=(
 )
 # Where it is not Vulkan 1.2 and glslang 14.
 declare -A targets=([conv2d_matrix2_f16]=vulkan1.3) needs=([conv2d_matrix2_f16]=15)
+# Those of the test vulkan/interpreter.
+for name in kernel_faults kernel_patch kernel_scalars kernel_tensors; do
+    sources[$name]="${name#kernel_}.comp kernel.glsl" targets[$name]=vulkan1.3 needs[$name]=15
+done
+# Where the sources are; the modules are in its folder matrix/.
+folder_of() {
+    case $1 in
+    kernel_*) echo tests/vulkan/kernels ;;
+    *) echo compute/shaders ;;
+    esac
+}
 
 # Each module NAME: NAME_special prints specialisations to validate, one a line: "constants | a pattern of the disassembly".
+special() {
+    case $1 in
+    kernel_*) echo "0:32 | OpEntryPoint GLCompute" ;;
+    *) "${1}_special" ;;
+    esac
+}
 # What devices list.
 shapes=("8 8 8" "16 16 16" "16 8 16" "8 16 16")
 conv2d_matrix_f16_special() {
@@ -42,11 +58,11 @@ conv2d_matrix2_f16_special() {
 
 digest() { # without comments and white space, which change no instruction
     for file in ${sources[$1]}; do
-        sed -E ':a;N;$!ba;s@/\*([^*]|\*+[^*/])*\*+/@@g;s@//[^\n]*@@g' "$folder/$file" | tr -d ' \t\n'
+        sed -E ':a;N;$!ba;s@/\*([^*]|\*+[^*/])*\*+/@@g;s@//[^\n]*@@g' "$(folder_of "$1")/$file" | tr -d ' \t\n'
     done | sha256sum | cut -d' ' -f1
 }
 build() {
-    "$glslang" -V -g0 --quiet --target-env "${targets[$1]:-vulkan1.2}" -DF16 --vn "spv_$1" -o "$2" "$folder/${sources[$1]%% *}"
+    "$glslang" -V -g0 --quiet --target-env "${targets[$1]:-vulkan1.2}" -DF16 --vn "spv_$1" -o "$2" "$(folder_of "$1")/${sources[$1]%% *}"
 }
 made_by() {
     sed -n 's@.*// @@p' "$1" | head -1
@@ -55,6 +71,7 @@ made_by() {
 if [ "${1:-}" = --write ]; then
     shift
     for name in "${@:-${!sources[@]}}"; do
+        folder=$(folder_of "$name")
         build "$name" "$folder/matrix/$name.spv.inc"
         digest "$name" >"$folder/matrix/$name.sources"
     done
@@ -67,14 +84,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 check() {
-    name=$1 committed=$folder/matrix/$1.spv.inc
+    name=$1 folder=$(folder_of "$1")
+    committed=$folder/matrix/$1.spv.inc
     [ "$(digest "$name")" = "$(cat "$folder/matrix/$name.sources")" ] || {
         echo "$committed is older than its sources: tests/vulkan/matrix.sh --write with glslang 14 or later"
         exit 1
     }
     for file in ${sources[$name]}; do # where a change must show
         mkdir -p "$work/changed/$folder"
-        (cd $folder && cp ${sources[$name]} "$work/changed/$folder")
+        (cd "$folder" && cp ${sources[$name]} "$work/changed/$folder")
         echo "int more;" >>"$work/changed/$folder/$file"
         [ "$(cd "$work/changed" && digest "$name")" != "$(digest "$name")" ] || {
             echo "the digest of $name does not see a change of $file"
@@ -90,7 +108,7 @@ check() {
             spirv-val --target-env "${targets[$name]:-vulkan1.2}" "$work/special.spv"
             spirv-dis "$work/special.spv" | grep -qE "${pattern# }"
             count=$((count + 1))
-        done < <("${name}_special")
+        done < <(special "$name")
         [ $count -gt 0 ]
         echo "$name: valid in $count specialisations"
     fi
@@ -110,7 +128,7 @@ check() {
 for name in "${!sources[@]}"; do
     check "$name"
 done
-for file in $folder/matrix/*.spv.inc; do
+for file in compute/shaders/matrix/*.spv.inc tests/vulkan/kernels/matrix/*.spv.inc; do
     name=$(basename "$file" .spv.inc)
     [ -n "${sources[$name]:-}" ] || {
         echo "$file is made of no known sources"
