@@ -194,6 +194,8 @@ static void lower_limits(struct device *d, struct limits *l)
             l->tile = n >= 128 ? 128 : n >= 64 ? 64 : 32;
         else if (g_str_has_prefix(*part, "flops="))
             l->flops = MIN(l->flops, (double)n);
+        else if (g_str_has_prefix(*part, "fill="))
+            l->fill = MIN(l->fill, (uint32_t)n);
         else if (g_str_has_prefix(*part, "wait="))
             l->wait = MIN(l->wait, (double)n);
         else if (g_str_has_prefix(*part, "plain="))
@@ -218,6 +220,7 @@ static void read_limits(struct device *d, const VkPhysicalDeviceLimits *p, uint6
         MAX(p->minStorageBufferOffsetAlignment, p->minTexelBufferOffsetAlignment), 64);
     l->tile = 128;
     l->flops = 1e9;
+    l->fill = 256;
     /* Long enough for the slowest submission on a busy machine, short enough that a hung driver
      * ends in a message. A software device shares its cores with everything else. */
     l->wait = d->info.kind == VULKAN_SOFTWARE ? 300 : 20;

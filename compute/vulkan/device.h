@@ -3,16 +3,15 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, wait;
- * "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1": the CPU does not see device memory,
- * as on most cards).
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, fill,
+ * wait; "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1": the CPU does not see device
+ * memory, as on most cards).
  */
 #pragma once
 
 #include "compute/vulkan/api.h"
 #include "compute/vulkan/vulkan.h"
 
-#define VIEW_ROOM 256 /* bytes behind every buffer where shaders read through texel buffers */
 #define DEVICE_MAX_MATRIX_SHAPES 8
 #define DEVICE_MATRIX2_TILES 2
 
@@ -29,6 +28,7 @@ struct limits {
     uint32_t invocations, shared, groups;
     double wait;        /* seconds that a submission may take before it counts as hung */
     double flops;       /* that a dispatch may have however slow the device seems: 1e9 */
+    uint32_t fill;      /* workgroups that keep all of it busy: 256 */
     uint32_t tile;      /* rows and columns of the matrix kernels' largest tile */
     uint32_t alignment; /* of bound offsets: storage and texel buffers */
 };

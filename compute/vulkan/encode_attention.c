@@ -1,13 +1,123 @@
 /*
  * attention: heads and queries to workgroups for the kernels of each path. A dispatch is cut by
- * pictures and queries, as in encode_product.c; which kernel runs follows the head alone, so that
+ * pictures and queries, as in encode_product.c; which kernel runs follows the whole layer, so that
  * no window changes a bit.
  */
 #include "compute/vulkan/internal.h"
 
 #include "compute/shaders/push.h"
 
+#include <string.h>
+
 #define ROW_STEP 256
+
+struct heads {
+    uint64_t batch, queries, keys, width, count, head_size;
+    struct span q, k, v, y;
+};
+
+/* What computes a layer. */
+struct kernel {
+    const char *shader;
+    uint32_t queries; /* of a workgroup */
+    uint32_t local, subgroup;
+    uint32_t more[6]; /* specialisation constants from 2 on */
+    uint32_t more_count;
+    uint64_t slices; /* of the output columns: scores are computed for each */
+    uint64_t trips;
+    double work; /* seconds over those that its products alone would take */
+};
+
+/* attention_matrix.comp */
+struct matrix_kernel {
+    uint32_t head;         /* columns, padded */
+    uint32_t rows, groups; /* fragments of queries of a group, groups of a workgroup */
+    uint32_t split;        /* subgroups of a group */
+    uint32_t keys, depth, part, queries, local;
+};
+
+static struct matrix_kernel matrix_of(const struct vulkan_backend *b, uint32_t head, uint32_t rows,
+                                      uint32_t groups)
+{
+    struct matrix_kernel k = {head, rows, groups, 1, 32, head, 32, 0, 0};
+    if (head > 160) {
+        k.split = 4;
+        k.keys = k.depth = 64;
+        k.part = 16;
+    }
+    k.queries = groups * rows * b->shape.m;
+    k.local = groups * k.split * b->d->subgroup;
+    return k;
+}
+
+/* Bytes of shared memory, as the shader declares it. */
+static uint64_t matrix_shared(const struct matrix_kernel *k, uint32_t m)
+{
+    uint64_t stride = k->depth / 4 + 2, team = k->local / k->groups;
+    uint64_t key_tile = k->keys * stride, value_tile = k->part * (uint64_t)(k->head / 4 + 2);
+    uint64_t pool =
+        k->split > 1 ? MAX(key_tile + k->queries * stride, value_tile) : key_tile + value_tile;
+    uint64_t row = k->keys / 4 + 2, lanes = MAX(MIN(team / m, k->keys / 4), 1);
+    return 8 * pool + (uint64_t)k->groups * m * (16 * row + 4 * lanes) + k->queries * (8 * row + 4);
+}
+
+/* The trips of loops that are not unrolled, at most. */
+static uint64_t matrix_trips(const struct vulkan_backend *b, const struct matrix_kernel *k,
+                             uint64_t keys)
+{
+    uint64_t m = b->shape.m, lanes = b->d->subgroup, tiles = ceil_div(keys, k->keys);
+    uint64_t scaled = k->rows * (m / lanes + m * b->shape.n / 4 / lanes + 2), tile = 3 + scaled;
+    if (k->split > 1)
+        tile += k->head / k->depth * ((k->keys + k->queries) * k->depth / 4 / k->local + 3) +
+                k->keys / k->part * (k->part * k->head / 4 / k->local + 2);
+    uint64_t once = k->rows * (k->groups * m * k->head / 4 / k->local + 2);
+    return tiles * tile + 2 * once + k->rows * (m / lanes + 1);
+}
+
+/* A head as the matrix kernel pads it; 0 = too large. */
+static uint32_t padded_head(uint64_t head_size)
+{
+    static const uint32_t heads[] = {32, 48, 64, 80, 128, 160, 256, 512};
+    for (size_t i = 0; i < G_N_ELEMENTS(heads); i++)
+        if (head_size <= heads[i])
+            return heads[i];
+    return 0;
+}
+
+struct matrix_try {
+    uint32_t largest; /* head */
+    uint32_t rows, groups;
+    bool many; /* only where it leaves workgroups enough to fill the device */
+};
+
+/* Best first. False = none that this device has the room for. */
+static bool find_matrix(const struct vulkan_backend *b, const struct heads *h,
+                        struct matrix_kernel *k)
+{
+    static const struct matrix_try tries[] = {
+        {80, 2, 4, true},  {160, 1, 4, false}, {160, 1, 2, false},
+        {512, 2, 2, true}, {512, 2, 1, false},
+    };
+    const struct matrix_shape *s = &b->shape;
+    const struct limits *l = &b->d->limits;
+    uint32_t head = padded_head(h->head_size);
+    bool matrix = b->path == PATH_MATRIX || (b->path == PATH_MATRIX2 && s->m);
+    if (!matrix || !head || 16 % s->m || 16 % s->n || 16 % s->k ||
+        !pipelines_have("attention_matrix", "_f16"))
+        return false;
+    for (size_t i = 0; i < G_N_ELEMENTS(tries); i++) {
+        const struct matrix_try *t = &tries[i];
+        if (head > t->largest || (head <= 160 && t->largest > 160))
+            continue;
+        *k = matrix_of(b, head, t->rows, t->groups);
+        uint64_t groups = ceil_div(h->queries, k->queries) * h->batch * h->count;
+        if ((!t->many || groups >= l->fill) && k->local <= MIN(l->invocations, 512) &&
+            matrix_shared(k, s->m) <= l->shared &&
+            (!b->d->lavapipe || matrix_trips(b, k, h->keys) <= LAVAPIPE_TRIPS))
+            return true;
+    }
+    return false;
+}
 
 /* Output columns of a head in one workgroup, in blocks of the kernel: at most 3 blocks. */
 static uint32_t head_blocks(uint64_t head_size, uint64_t block, uint64_t *slices)
@@ -17,41 +127,62 @@ static uint32_t head_blocks(uint64_t head_size, uint64_t block, uint64_t *slices
     return (uint32_t)ceil_div(blocks, *slices);
 }
 
-struct heads {
-    uint64_t batch, queries, keys, width, head_size;
-    struct span q, k, v, y;
-};
+static struct kernel kernel_of(const struct vulkan_backend *b, const struct heads *h)
+{
+    struct kernel k = {.work = 1};
+    struct matrix_kernel m;
+    uint64_t tiles = ceil_div(h->keys, 32);
+    if (find_matrix(b, h, &m)) {
+        uint32_t more[] = {m.head, m.rows, m.groups, b->shape.m, b->shape.n, b->shape.k};
+        memcpy(k.more, more, sizeof more);
+        k.more_count = G_N_ELEMENTS(more);
+        k.shader = "attention_matrix";
+        k.queries = m.queries;
+        k.local = m.local;
+        k.subgroup = b->d->subgroup;
+        k.slices = 1;
+        k.trips = matrix_trips(b, &m, h->keys);
+        k.work = 2; /* the rate is that of convolutions, without exponentials in between */
+        return k;
+    }
+    bool registers = b->path == PATH_REGISTER;
+    k.shader = registers ? "attention_register" : "attention";
+    k.queries = registers ? 16 : 32;
+    k.local = registers ? 8 : 128;
+    k.subgroup = registers ? 8 : 0;
+    k.more[0] = head_blocks(h->head_size, registers ? 32 : 64, &k.slices);
+    k.more_count = 1;
+    k.trips = registers ? tiles * (ceil_div(h->head_size, 8) + 5)
+                        : tiles * (ceil_div(h->head_size, 16) + 1);
+    return k;
+}
 
 /* Queries [first, first + count) of one picture, or of all when the pictures lie together. */
 static bool add_attention(struct encoder *e, const struct node *n, const struct heads *h,
-                          uint64_t picture, uint64_t batch, uint64_t first, uint64_t count,
-                          GError **error)
+                          const struct kernel *k, uint64_t picture, uint64_t batch, uint64_t first,
+                          uint64_t count, GError **error)
 {
-    bool registers = e->b->path == PATH_REGISTER;
-    uint64_t slices;
-    uint32_t blocks = head_blocks(h->head_size, registers ? 32 : 64, &slices);
-    struct push_attention push = {
-        (uint32_t)count,          (uint32_t)h->keys,  (uint32_t)n->params.attention.heads,
-        (uint32_t)h->head_size,   (uint32_t)h->width, n->params.attention.causal,
-        n->params.attention.scale};
-    struct pipeline_key key = {.shader = registers ? "attention_register" : "attention",
-                               .constants = {registers ? 8 : 128, h->head_size % 4 == 0, blocks},
-                               .constant_count = 3,
-                               .subgroup = registers ? 8 : 0};
+    struct push_attention push = {(uint32_t)count,          (uint32_t)h->keys,
+                                  (uint32_t)h->count,       (uint32_t)h->head_size,
+                                  (uint32_t)h->width,       n->params.attention.causal,
+                                  n->params.attention.scale};
+    struct pipeline_key key = {.shader = k->shader,
+                               .constants = {k->local, h->head_size % 4 == 0},
+                               .constant_count = 2 + k->more_count,
+                               .subgroup = k->subgroup};
+    memcpy(key.constants + 2, k->more, sizeof k->more);
     uint64_t row = h->width * dtype_size(e->b->base.precision);
     uint64_t q_at = (picture * h->queries + first) * row, k_at = picture * h->keys * row;
-    uint64_t tiles = ceil_div(h->keys, 32);
-    struct dispatch d = {.groups = {(uint32_t)ceil_div(count, registers ? 16 : 32),
-                                    (uint32_t)slices, (uint32_t)(batch * push.heads)}};
+    struct dispatch d = {.groups = {(uint32_t)ceil_div(count, k->queries), (uint32_t)k->slices,
+                                    (uint32_t)(batch * h->count)},
+                         .trips = k->trips};
     dispatch_bind(e, &d, 0, h->q, q_at, batch * count * row, false);
     dispatch_bind(e, &d, 1, h->k, k_at, batch * h->keys * row, false);
     dispatch_bind(e, &d, 2, h->v, k_at, batch * h->keys * row, false);
     dispatch_bind(e, &d, 3, h->y, q_at, batch * count * row, true);
-    d.trips = registers ? tiles * (ceil_div(h->head_size, 8) + 5)
-                        : tiles * (ceil_div(h->head_size, 16) + 1);
-    d.seconds =
-        2.0 * (double)(batch * count * h->keys * h->width) * (double)(slices + 1) / e->b->rate;
-    return dispatch_add(e, &d, &key, registers, &push, sizeof push, error);
+    d.seconds = 2.0 * (double)(batch * count * h->keys * h->width) * (double)(k->slices + 1) *
+                k->work / e->b->rate;
+    return dispatch_add(e, &d, &key, e->b->path == PATH_REGISTER, &push, sizeof push, error);
 }
 
 /* Rows that a dispatch may be cut at, so that what it reads and writes there can be bound. */
@@ -69,22 +200,22 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
                       .queries = (uint64_t)n->in[0]->dims[1],
                       .keys = (uint64_t)n->in[1]->dims[1],
                       .width = (uint64_t)n->in[0]->dims[2],
+                      .count = (uint64_t)n->params.attention.heads,
                       .q = span_of(e, n->in[0]),
                       .k = span_of(e, n->in[1]),
                       .v = span_of(e, n->in[2]),
                       .y = span_of(e, n->out)};
-    h.head_size = h.width / (uint64_t)n->params.attention.heads;
+    h.head_size = h.width / h.count;
+    struct kernel k = kernel_of(e->b, &h);
     uint64_t row = h.width * dtype_size(e->b->base.precision), most;
     uint64_t range = e->b->d->limits.range, align = e->b->d->limits.alignment;
     bool together = h.batch * MAX(h.queries, h.keys) * row + 15 <= range &&
-                    h.batch * (uint64_t)n->params.attention.heads <= e->b->d->limits.groups;
-    uint64_t slices;
-    head_blocks(h.head_size, e->b->path == PATH_REGISTER ? 32 : 64, &slices);
-    double flops = 2.0 * (double)(h.queries * h.keys * (slices + 1)) * (double)h.width;
+                    h.batch * h.count <= e->b->d->limits.groups;
+    double flops = 2.0 * (double)(h.queries * h.keys * (k.slices + 1)) * (double)h.width * k.work;
     bool quick = flops * (double)h.batch / e->b->rate * e->b->scale < DISPATCH_SECONDS;
     bool aligned = h.queries * row % align == 0 && h.keys * row % align == 0;
     if (together && (quick || !aligned || n->params.attention.causal))
-        return add_attention(e, n, &h, 0, h.batch, 0, h.queries, error);
+        return add_attention(e, n, &h, &k, 0, h.batch, 0, h.queries, error);
     if (!rows_in_range(e, row, &most, error))
         return false;
     if (h.keys * row + 15 > range || (h.batch > 1 && !aligned))
@@ -97,7 +228,7 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
         most = h.queries;
     for (uint64_t b = 0; b < h.batch; b++)
         for (uint64_t first = 0; first < h.queries; first += most)
-            if (!add_attention(e, n, &h, b, 1, first, MIN(most, h.queries - first), error))
+            if (!add_attention(e, n, &h, &k, b, 1, first, MIN(most, h.queries - first), error))
                 return false;
     return true;
 }

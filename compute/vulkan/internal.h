@@ -75,6 +75,11 @@ struct vulkan_program {
  * and writes a small file next to the pipeline cache. FIGMENT_VULKAN_PATH goes before. */
 bool selftest_choose(struct vulkan_backend *b, GError **error);
 
+/* selftest_attention.c: the error of attention as it runs now, relative to its norm: the worst of
+ * some layers. Weights and output are rounded to 16 bits, which are half of what is allowed. */
+#define SELFTEST_ATTENTION_ERROR 4e-4
+bool selftest_attention(struct vulkan_backend *b, double *difference, GError **error);
+
 /* What an earlier self-test wrote down of a described device, for people; "" = nothing. */
 void selftest_recall(const struct device *d, char *text, size_t size);
 

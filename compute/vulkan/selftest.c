@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* Written into the file: results of other kernels than these are not believed. */
-#define KERNELS_VERSION 2
+#define KERNELS_VERSION 3
 
 struct layer {
     int height, width, inputs, outputs, kernel, stride;
@@ -125,6 +125,15 @@ static bool run_layer(struct vulkan_backend *b, const struct layer *l, double *s
     return good;
 }
 
+static bool wrong_numbers(const struct vulkan_backend *b, const struct choice *c, double difference,
+                          GError **error)
+{
+    g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                _("“%s” computes wrong numbers with its %s kernels (error %.2g)."), b->d->info.name,
+                path_names[c->path], difference);
+    return false;
+}
+
 /* Right on every shape? Then its rate. Inputs are exact, sums are 32-bit and outputs F32, so that
  * right means 1e-5; a wrong lane or a 16-bit sum gives 1e-3 or more. */
 static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, GError **error)
@@ -139,12 +148,14 @@ static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, G
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
         if (!run_layer(b, &odd[i], &seconds, &difference, error))
             return false;
-        if (!(difference < 1e-5)) {
-            g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
-                        _("“%s” computes wrong numbers with its %s kernels (error %.2g)."),
-                        b->d->info.name, path_names[c->path], difference);
+        if (!(difference < 1e-5))
+            return wrong_numbers(b, c, difference, error);
+    }
+    if (c->shape.m) {
+        if (!selftest_attention(b, &difference, error))
             return false;
-        }
+        if (!(difference < SELFTEST_ATTENTION_ERROR))
+            return wrong_numbers(b, c, difference, error);
     }
     c->rate = b->rate;
     if (!measure)

@@ -36,6 +36,9 @@ static const struct variant_axis tile = {"tile", 4, WHOLE, 3, {32, 64, 128}};
 static const struct variant_axis fragment_m = {"m", 5, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_n = {"n", 6, WHOLE, 3, {8, 16, 32}};
 static const struct variant_axis fragment_k = {"k", 7, WHOLE, 3, {8, 16, 32}};
+static const struct variant_axis head = {"head", 2, WHOLE, 8, {32, 48, 64, 80, 128, 160, 256, 512}};
+static const struct variant_axis head_rows = {"rows", 3, WHOLE, 2, {1, 2}};
+static const struct variant_axis head_groups = {"groups", 4, WHOLE, 3, {1, 2, 4}};
 
 static const struct variant_axis tile2 = {"tile", 4, WHOLE, 2, {64, 128}};
 static const struct variant_axis box = {"box", 5, WHOLE, 4, {8, 16, 64, 128}};
@@ -67,6 +70,16 @@ static bool boxes(const uint32_t *constants, bool f16)
                    : !(flags & FLAG_GEGLU));
 }
 
+/* compute/vulkan/encode_attention.c */
+static bool heads(const uint32_t *constants, bool f16)
+{
+    uint32_t size = constants[2], high = constants[3], groups = constants[4];
+    (void)f16;
+    if (size > 160)
+        return high == 2 && groups <= 2;
+    return high == 2 ? size <= 80 && groups == 4 : groups >= 2;
+}
+
 const struct variant_shader variant_shaders[] = {
     {"silu", " silu ", {&always}, NULL, false},
     {"gelu", " gelu ", {&always}, NULL, false},
@@ -86,6 +99,11 @@ const struct variant_shader variant_shaders[] = {
     {"group_norm_scale", " group_norm ", {&always, &moments}, NULL, false},
     {"attention", " attention ", {&aligned, &blocks}, NULL, false},
     {"attention_register", " attention ", {&aligned, &blocks}, NULL, false},
+    {"attention_matrix",
+     " attention ",
+     {&aligned, &head, &head_rows, &head_groups, &fragment_m, &fragment_n, &fragment_k},
+     heads,
+     true},
     {"conv2d", " conv2d linear ", {&aligned, EPILOGUE}, epilogue, false},
     {"conv2d_reduce", " conv2d linear ", {&aligned, SUMS}, sums, false},
     {"conv2d_register", " conv2d linear ", {&aligned, EPILOGUE, &rows}, epilogue, false},

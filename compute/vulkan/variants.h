@@ -15,7 +15,7 @@
 struct variant_axis {
     const char *name;
     uint32_t constant, mask;
-    uint32_t count, values[6];
+    uint32_t count, values[8];
 };
 
 struct variant_shader {

@@ -67,6 +67,9 @@ int main(int argc, char **argv)
     static const char *const lines[] = {
         "variants op=attention l=5 m=7 c=1 d=70",
         "variants op=attention b=2 l=3 m=9 c=2 d=130",
+        "variants op=attention l=70 m=37 c=2 d=124",
+        "variants op=attention l=35 m=71 c=2 d=252",
+        "variants op=attention l=3 m=65 c=1 d=163",
         "variants op=conv2d b=1 h=1 w=1 i=7 o=13 bias=1 upsample=1 broadcast=1 residual=1 act=gelu",
         "variants op=conv2d b=1 h=1 w=2 i=64 o=12 broadcast=1 residual=1 act=relu",
         "variants op=conv2d b=1 h=1 w=2 i=63 o=13 bias=1 upsample=1 act=quick_gelu",

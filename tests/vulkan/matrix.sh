@@ -8,6 +8,7 @@ glslang=${GLSLANG:-glslangValidator}
 
 # Each module: its sources, of which the first is compiled (F16).
 declare -A sources=(
+    [attention_matrix_f16]="attention_matrix.comp common.glsl attention.glsl push.h"
     [conv2d_matrix_f16]="conv2d_matrix.comp common.glsl gemm.glsl gemm_matrix.glsl push.h"
     [conv2d_matrix2_f16]="conv2d_matrix2.comp push.h"
 )
@@ -40,6 +41,17 @@ conv2d_matrix_f16_special() {
             for lanes in 8 32 64; do
                 set -- $shape
                 echo "0:$((4 * lanes)) 4:$tile 5:$1 6:$2 7:$3 | OpTypeCooperativeMatrixKHR %half %uint_3 %uint_$1(_[0-9]+)? %uint_$3"
+            done
+        done
+    done
+}
+attention_matrix_f16_special() {
+    for shape in "${shapes[@]}"; do
+        for kernel in "48 2 4" "64 1 2" "80 2 4" "160 1 4" "256 2 1" "512 2 2"; do
+            for lanes in 8 32 64; do
+                set -- $shape $kernel
+                invocations=$((lanes * $6 * ($4 > 160 ? 4 : 1)))
+                echo "0:$invocations 2:$4 3:$5 4:$6 5:$1 6:$2 7:$3 | OpTypeCooperativeMatrixKHR %half %uint_3 %uint_$1(_[0-9]+)? %uint_$3"
             done
         done
     done

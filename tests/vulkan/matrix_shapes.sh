@@ -1,25 +1,28 @@
 #!/bin/bash
-# The cooperative-matrix kernel run in the shapes that GPUs list: the op tests of linear and conv2d in F16, and before them the
-# self-test's awkward layers. Needs a device whose matrices may have any size (flexible dimensions of VK_NV_cooperative_matrix2:
+# The cooperative-matrix kernels run in the shapes that GPUs list: the op tests of linear, conv2d and attention in F16 (attention also
+# with the kernels that many workgroups get: fill, and the heads that no golden has: variants), and before them the self-test's awkward
+# layers. Needs a device whose matrices may have any size (flexible dimensions of VK_NV_cooperative_matrix2:
 # lavapipe of Mesa 26.2; not Debian 12's), hence not run by CI. Tiles of 32 squared instead of 64, which lavapipe compiles for minutes.
 #     tests/vulkan/matrix_shapes.sh [SHAPE...]     16x16x16 16x8x16 8x16x16 8x8x8 when none is named
-# BUILD (build), LIMIT: seconds for each (1800), CASES: lines of goldens for each op (all), ICD: the driver's file, TILE: 32, 64 or 128.
+# OPS: of linear conv2d attention attention:fill=1 variants (all), BUILD (build), LIMIT: seconds for each (1800), CASES: lines of goldens for each op (all), ICD: the driver's file, TILE: 32, 64 or 128.
 set -u
 cd "$(dirname "$0")/../.."
 build=$(realpath "${BUILD:-build}") failed=0 ran=0 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export LP_NUM_THREADS=${LP_NUM_THREADS:-0} XDG_CACHE_HOME=$work FIGMENT_TEST_CASES=${CASES:-100} GALLIVM_PERF=nopt FIGMENT_VULKAN_LIMITS=tile=${TILE:-32} \
+export LP_NUM_THREADS=${LP_NUM_THREADS:-0} XDG_CACHE_HOME=$work GALLIVM_PERF=nopt \
     VK_ICD_FILENAMES=${ICD:-$(ls /usr/share/vulkan/icd.d/lvp_icd*.json | head -n1)} \
     VK_LAYER_PATH=$build/tests/vulkan VK_INSTANCE_LAYERS=VK_LAYER_FIGMENT_shapes
 for shape in ${*:-16x16x16 16x8x16 8x16x16 8x8x8}; do
-    for op in linear conv2d; do
-        begun=$SECONDS
-        FIGMENT_TEST_MATRICES="$shape hhff" FIGMENT_VULKAN_PATH=matrix:$shape \
+    for item in ${OPS:-linear conv2d attention attention:fill=1 variants}; do
+        begun=$SECONDS op=${item%%:*} limits=tile=${TILE:-32} cases=${CASES:-100}
+        [ "$item" = "$op" ] || limits=$limits,${item#*:}
+        [ $op != variants ] || cases=5 # attention's
+        FIGMENT_TEST_CASES=$cases FIGMENT_VULKAN_LIMITS=$limits FIGMENT_TEST_MATRICES="$shape hhff" FIGMENT_VULKAN_PATH=matrix:$shape \
             timeout "${LIMIT:-1800}" "$build/tests/op/test_op_$op" vulkan:f16 >"$work/log" 2>&1
         status=$?
         ran=$((ran + 1))
         [ $status = 0 ] || failed=$((failed + 1))
-        echo "$([ $status = 0 ] && echo ok || echo "FAIL ($status)") $shape $op: $((SECONDS - begun)) s, $(tail -n1 "$work/log")"
+        echo "$([ $status = 0 ] && echo ok || echo "FAIL ($status)") $shape $item: $((SECONDS - begun)) s, $(tail -n1 "$work/log")"
     done
 done
 echo "$((ran - failed)) passed, $failed failed"
