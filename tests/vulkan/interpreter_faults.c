@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SOURCE = 16 * 40, RESULT = 16 * 16, PUSH_BYTES = 20 };
+enum { SOURCE = 16 * 40, RESULT = 16 * 16 + 4, PUSH_BYTES = 20 };
 
 struct fault {
-    uint32_t number; /* FAULT of kernels/faults.comp */
+    uint32_t number, groups; /* FAULT of kernels/faults.comp, workgroups */
     uint32_t rows, columns, base, stride;
     int32_t y;
     const char *told; /* NULL = nothing is wrong */
@@ -50,7 +50,7 @@ static void child(const struct fault *f, const struct damage *damage, size_t cut
         .buffers = {{source, (f->stride * (f->rows - 1) + f->columns) * 2u}, {result, RESULT * 4}},
         .push = &f->rows,
         .push_bytes = push_bytes,
-        .groups = {1, 1, 1}};
+        .groups = {f->groups, 1, 1}};
     interpreter_run(m, &d);
     interpreter_destroy(m);
 }
@@ -85,23 +85,27 @@ static void expect(const struct fault *f, const struct damage *damage, size_t cu
 int main(void)
 {
     static const struct fault faults[] = {
-        {0, 16, 16, 0, 16, 0, NULL},
-        {0, 16, 16, 0, 16, -9, NULL},
-        {0, 16, 16, 0, 16, 9, NULL},
-        {0, 16, 16, 4, 16, 0, "begins at byte 8, which is no multiple of 16"},
-        {0, 16, 16, 8, 16, 0, "bytes 512 to 514 of binding 0, which has 512"},
-        {0, 16, 16, 0, 15, 0, "stride 0 is 15, less than 1 times 16"},
-        {1, 16, 16, 0, 16, 0, "a matrix of 16 x 16 elements, a view of 128 and a span of 128"},
-        {2, 16, 16, 0, 16, 0, "coordinate 0 is 16 of 16, and nothing clamps it"},
-        {3, 16, 16, 0, 16, 0, "reads a matrix that was not written"},
-        {4, 16, 16, 0, 16, 0, "a store of blocks"},
-        {5, 16, 16, 0, 16, 0, "a view of 128 and a span of 256"},
-        {6, 16, 16, 0, 16, 0, "a tensor layout that was not created"},
-        {7, 16, 16, 0, 16, 0, "index 16 of 3"},
-        {8, 16, 16, 0, 16, 0, "a division by 0"},
-        {9, 16, 16, 0, 16, 0, "bytes 1024 to 1028 of binding 1, which has 1024"},
-        {10, 16, 16, 0, 40, 0, "a shift by 40"},
-        {11, 16, 16, 0, 16, 0, "3e+09 is no such integer"},
+        {0, 1, 16, 16, 0, 16, 0, NULL},
+        {0, 1, 16, 16, 0, 16, -9, NULL},
+        {0, 1, 16, 16, 0, 16, 9, NULL},
+        {0, 1, 16, 16, 4, 16, 0, "begins at byte 8, which is no multiple of 16"},
+        {0, 1, 16, 16, 8, 16, 0, "bytes 512 to 514 of binding 0, which has 512"},
+        {0, 1, 16, 16, 0, 15, 0, "stride 0 is 15, less than 1 times 16"},
+        {1, 1, 16, 16, 0, 16, 0, "a matrix of 16 x 16 elements, a view of 128 and a span of 128"},
+        {2, 1, 16, 16, 0, 16, 0, "coordinate 0 is 16 of 16, and nothing clamps it"},
+        {3, 1, 16, 16, 0, 16, 0, "reads a matrix that was not written"},
+        {4, 1, 16, 16, 0, 16, 0, "a store of blocks"},
+        {5, 1, 16, 16, 0, 16, 0, "a view of 128 and a span of 256"},
+        {6, 1, 16, 16, 0, 16, 0, "a tensor layout that was not created"},
+        {7, 1, 16, 16, 0, 16, 0, "index 16 of 3"},
+        {8, 1, 16, 16, 0, 16, 0, "a division by 0"},
+        {9, 1, 16, 16, 0, 16, 0, "bytes 1040 to 1044 of binding 1, which has 1040"},
+        {10, 1, 16, 16, 0, 40, 0, "a shift by 40"},
+        {11, 1, 16, 16, 0, 16, 0, "3e+09 is no such integer"},
+        {12, 1, 16, 16, 0, 16, 0, "reads a matrix that was not written"},
+        {0, 2, 16, 16, 0, 16, 0, "writes byte 0 in a race with workgroup "},
+        {13, 2, 16, 16, 0, 16, 0, "byte 0 in a race with workgroup "},
+        {14, 2, 16, 16, 0, 16, 0, NULL},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(faults); i++)
         expect(&faults[i], NULL, 0, PUSH_BYTES, faults[i].told);

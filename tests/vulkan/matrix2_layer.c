@@ -205,13 +205,13 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance(VkInstance instance
     if (!function)
         function = layer_find(physical_hooks, name);
     if (!function)
-        function = layer_find(matrix2_hooks, name);
+        function = matrix2_find(name);
     return function ? function : next_instance(instance, name);
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device(VkDevice device, const char *name)
 {
-    PFN_vkVoidFunction function = layer_find(matrix2_hooks, name);
+    PFN_vkVoidFunction function = matrix2_find(name);
     if (strcmp(name, "vkGetDeviceProcAddr") == 0)
         function = (PFN_vkVoidFunction)get_device;
     return function ? function : next_device(device, name);

@@ -19,5 +19,5 @@ void matrix2_enable(const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *features
 /* What the layer lists as flexible dimensions, FIGMENT_TEST_MATRIX2. */
 VkResult matrix2_dimensions(uint32_t *count,
                             VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list);
-/* The device functions that are looked at. */
-extern const struct layer_hook matrix2_hooks[];
+/* The layer's own of a device function; NULL = it does not look at that. */
+PFN_vkVoidFunction matrix2_find(const char *name);

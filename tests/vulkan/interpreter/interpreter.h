@@ -6,9 +6,9 @@
  *
  * It is strict where a device is undefined: an unknown instruction, an access outside the bound
  * range, a broken rule of tensor addressing, matrices that do not fit, a matrix that is read before
- * it was written end the program with a sentence (g_error). Types other than 32-bit integers and
- * 16- and 32-bit floats, descriptor sets other than 0, shared memory, atomics and subgroups are
- * refused.
+ * it was written, a race between workgroups end the program with a sentence (g_error). Types other
+ * than 32-bit integers and 16- and 32-bit floats, descriptor sets other than 0, shared memory,
+ * atomics and subgroups are refused.
  */
 #pragma once
 

@@ -23,7 +23,8 @@ static void copy(union cell *to, const union cell *from, const struct type *type
 /* ---- memory of bytes ---- */
 
 uint8_t *interpreter_reach(const struct thread *t, const struct instruction *i,
-                           const struct operand *pointer, uint64_t offset, uint32_t bytes)
+                           const struct operand *pointer, uint64_t offset, uint32_t bytes,
+                           bool write)
 {
     const union cell *p = &t->cells[pointer->at];
     bool push = pointer->type->storage == STORAGE_PUSH_CONSTANT;
@@ -37,6 +38,7 @@ uint8_t *interpreter_reach(const struct thread *t, const struct instruction *i,
                           "bytes %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
                           " of %s %u, which has %" G_GUINT64_FORMAT,
                           at, at + bytes, push ? "push constants" : "binding", p[0].u, size);
+    interpreter_note(t, i, data + at, bytes, write);
     return data + at;
 }
 
@@ -103,7 +105,7 @@ static void run_load(struct thread *t, const struct instruction *i)
     const struct operand *p = &i->operands[0];
     if (in_bytes(p))
         move(t, i, i->type, result_of(t, i),
-             interpreter_reach(t, i, p, 0, byte_size(t, i, i->type)), true);
+             interpreter_reach(t, i, p, 0, byte_size(t, i, i->type), false), true);
     else
         copy(result_of(t, i), &t->cells[cells_of(t, i, 0)[1].u], i->type);
 }
@@ -114,7 +116,7 @@ static void run_store(struct thread *t, const struct instruction *i)
     const struct type *type = i->operands[1].type;
     union cell *from = &t->cells[i->operands[1].at];
     if (p->type->storage == STORAGE_BUFFER)
-        move(t, i, type, from, interpreter_reach(t, i, p, 0, byte_size(t, i, type)), false);
+        move(t, i, type, from, interpreter_reach(t, i, p, 0, byte_size(t, i, type), true), false);
     else
         copy(&t->cells[cells_of(t, i, 0)[1].u], from, type);
 }

@@ -179,6 +179,7 @@ enum decoration_kind {
     DecorationSpecId = 1,
     DecorationArrayStride = 6,
     DecorationBuiltIn = 11,
+    DecorationNonWritable = 24,
     DecorationBinding = 33,
     DecorationDescriptorSet = 34,
     DecorationOffset = 35,

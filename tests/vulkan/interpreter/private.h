@@ -140,6 +140,7 @@ struct interpreter {
     uint32_t cells;    /* with those of functions */
     uint32_t entry_id, entry_function;
     uint32_t size_ids[3], size[3];
+    bool writable[INTERPRETER_BINDINGS];
     uint32_t group_at, groups_at; /* cells of the built-in inputs; 0 = not asked for */
 };
 
@@ -147,13 +148,14 @@ struct interpreter {
 struct thread {
     const struct interpreter *m;
     const struct interpreter_dispatch *dispatch;
+    struct watches *watches; /* of all threads */
     union cell *cells;
     uint32_t next;            /* instruction */
     uint32_t block, previous; /* instructions that begin them */
     uint32_t depth;           /* of calls */
     bool returned;
     const union cell *value; /* what was returned */
-    uint32_t group[3];
+    uint32_t group[3], self; /* self: the number of the workgroup, from 1 */
 };
 
 /* What a tensor layout and a view are: SPV_NV_tensor_addressing, "Tensor Layout and View". */
@@ -203,9 +205,17 @@ void interpreter_check_conversion(const struct interpreter *m, const struct inst
 void interpreter_unwrite(union cell *cells, uint32_t count);
 void interpreter_compose(union cell *to, const struct type *type, const union cell *cells,
                          const struct operand *parts, uint32_t count);
-/* `bytes` of a buffer from where a pointer points, plus `offset`. */
+/* `bytes` of a buffer from where a pointer points, plus `offset`, to be read or written. */
 uint8_t *interpreter_reach(const struct thread *t, const struct instruction *i,
-                           const struct operand *pointer, uint64_t offset, uint32_t bytes);
+                           const struct operand *pointer, uint64_t offset, uint32_t bytes,
+                           bool write);
+
+/* races.c; bytes that are read or written now */
+struct watches *interpreter_watch(const struct interpreter *m,
+                                  const struct interpreter_dispatch *d);
+void interpreter_unwatch(struct watches *w);
+void interpreter_note(const struct thread *t, const struct instruction *i, const uint8_t *at,
+                      uint32_t bytes, bool write);
 
 /* layout.c: an operand that was created; elements of `count` dimensions, less than 2^32 */
 struct tensor_layout interpreter_layout(const struct thread *t, const struct instruction *i,

@@ -147,6 +147,7 @@ struct work {
     const struct interpreter *m;
     const struct interpreter_dispatch *dispatch;
     uint32_t count;
+    struct watches *watches;
     gint next;
 };
 
@@ -158,6 +159,7 @@ static void run_workgroup(struct thread *t, uint32_t index)
     t->group[1] = index / groups[0] % groups[1];
     t->group[2] = index / groups[0] / groups[1];
     t->depth = 0;
+    t->self = index + 1;
     memcpy(t->cells, m->image->data, m->image->len * sizeof(union cell));
     if (m->group_at)
         memcpy(&t->cells[m->group_at], t->group, sizeof t->group);
@@ -169,7 +171,7 @@ static void run_workgroup(struct thread *t, uint32_t index)
 static void *run_some(void *data)
 {
     struct work *work = (struct work *)data;
-    struct thread t = {.m = work->m, .dispatch = work->dispatch};
+    struct thread t = {.m = work->m, .dispatch = work->dispatch, .watches = work->watches};
     g_autofree union cell *cells = g_new(union cell, work->m->cells);
     interpreter_unwrite(cells, work->m->cells);
     t.cells = cells;
@@ -185,6 +187,7 @@ void interpreter_run(const struct interpreter *m, const struct interpreter_dispa
 {
     struct work work = {.m = m, .dispatch = dispatch};
     work.count = dispatch->groups[0] * dispatch->groups[1] * dispatch->groups[2];
+    work.watches = interpreter_watch(m, dispatch);
     GThread *others[THREADS - 1];
     uint32_t more = MIN(work.count, THREADS) - (work.count > 0);
     for (uint32_t i = 0; i < more; i++)
@@ -192,4 +195,5 @@ void interpreter_run(const struct interpreter *m, const struct interpreter_dispa
     run_some(&work);
     for (uint32_t i = 0; i < more; i++)
         g_thread_join(others[i]);
+    interpreter_unwatch(work.watches);
 }

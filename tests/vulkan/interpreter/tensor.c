@@ -202,10 +202,12 @@ static struct access access_of(const struct thread *t, const struct instruction 
     return a;
 }
 
-static void check_base(const struct thread *t, const struct instruction *i)
+static void check_base(const struct access *a)
 {
     enum { ALIGNMENT = 16 };
-    const uint8_t *base = interpreter_reach(t, i, &i->operands[0], 0, 0);
+    const struct thread *t = a->thread;
+    const struct instruction *i = a->instruction;
+    const uint8_t *base = interpreter_reach(t, i, &i->operands[0], 0, 0, a->store);
     if ((uintptr_t)base % ALIGNMENT != 0)
         interpreter_fault(t, i, "the tensor begins at byte %u, which is no multiple of %d",
                           cells_of(t, i, 0)[1].u, ALIGNMENT);
@@ -226,7 +228,7 @@ static float number(const uint8_t *bytes, uint32_t size)
 static void run_load_tensor(struct thread *t, const struct instruction *i)
 {
     struct access a = access_of(t, i);
-    check_base(t, i);
+    check_base(&a);
     uint32_t size = i->type->of->width / 8, index;
     union cell *r = result_of(t, i);
     memcpy(r, cells_of(t, i, 1), i->type->cells * sizeof *r); /* for what is skipped */
@@ -238,7 +240,8 @@ static void run_load_tensor(struct thread *t, const struct instruction *i)
             r[1 + k].f = outside;
         else if (outcome == IN_TENSOR)
             r[1 + k].f = number(
-                interpreter_reach(t, i, &i->operands[0], (uint64_t)index * size, size), size);
+                interpreter_reach(t, i, &i->operands[0], (uint64_t)index * size, size, false),
+                size);
     }
     r[0].u = WRITTEN;
 }
@@ -246,7 +249,7 @@ static void run_load_tensor(struct thread *t, const struct instruction *i)
 static void run_store_tensor(struct thread *t, const struct instruction *i)
 {
     struct access a = access_of(t, i);
-    check_base(t, i);
+    check_base(&a);
     const struct type *m = a.matrix;
     const union cell *from = cells_of(t, i, 1);
     uint32_t size = m->of->width / 8, index;
@@ -255,7 +258,7 @@ static void run_store_tensor(struct thread *t, const struct instruction *i)
     for (uint32_t k = 0; k < m->rows * m->columns; k++) {
         if (tensor_element(&a, k / m->columns, k % m->columns, &index) != IN_TENSOR)
             continue;
-        uint8_t *to = interpreter_reach(t, i, &i->operands[0], (uint64_t)index * size, size);
+        uint8_t *to = interpreter_reach(t, i, &i->operands[0], (uint64_t)index * size, size, true);
         uint16_t half = half_from_float(from[1 + k].f);
         memcpy(to, size == sizeof half ? (const void *)&half : &from[1 + k], size);
     }

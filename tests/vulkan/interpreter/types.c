@@ -244,13 +244,14 @@ static uint32_t input(struct interpreter *m, uint32_t id, const struct type *of)
     return at;
 }
 
-static uint32_t bound_at(const struct interpreter *m, uint32_t id)
+static uint32_t bound_at(struct interpreter *m, uint32_t id)
 {
     uint32_t set = UINT32_MAX, binding = UINT32_MAX;
     decoration(m, id, UINT32_MAX, DecorationDescriptorSet, &set);
     decoration(m, id, UINT32_MAX, DecorationBinding, &binding);
     if (set != 0 || binding >= INTERPRETER_BINDINGS)
         interpreter_refuse(m, "buffer %%%u is not in set 0, or at binding %u", id, binding);
+    m->writable[binding] |= !decoration(m, id, UINT32_MAX, DecorationNonWritable, &set);
     return binding;
 }
 

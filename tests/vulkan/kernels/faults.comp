@@ -15,6 +15,7 @@ void main()
     const int CLAMP = gl_CooperativeMatrixClampModeConstantNV;
     MATRIX_A(float16_t, 16, DEPTH) a, never;
     MATRIX_B(float16_t, 16, 16) b = MATRIX_B(float16_t, 16, 16)(float16_t(1.0));
+    SUM(float16_t, 16, 16) unwritten;
     SUM(float, 16, 16) sum = SUM(float, 16, 16)(0.0);
     tensorLayoutNV<2, CLAMP> t = createTensorLayoutNV(2, CLAMP);
     t = setTensorLayoutDimensionNV(t, p.rows, p.columns);
@@ -25,6 +26,14 @@ void main()
         tensorLayoutNV<2> open = createTensorLayoutNV(2);
         open = setTensorLayoutDimensionNV(open, p.rows, p.columns);
         coopMatLoadTensorNV(a, source, 0, sliceTensorLayoutNV(open, 1, 16, 0, DEPTH));
+    }
+    if (FAULT == 13 && gl_WorkGroupID.x == 1) {
+        result[256] = result[0];
+        return;
+    }
+    if (FAULT == 14 && gl_WorkGroupID.x < 2) {
+        result[256 + gl_WorkGroupID.x] = result[0];
+        return;
     }
     if (FAULT == 3)
         a = never;
@@ -42,6 +51,8 @@ void main()
         to = none;
     }
     coopMatStoreTensorNV(sum, result, 0, to);
+    if (FAULT == 12)
+        sum = sum + SUM(float, 16, 16)(unwritten);
     float local[3] = float[](1.0, 2.0, 3.0);
     if (FAULT == 7)
         result[0] = local[p.rows];
