@@ -12,6 +12,7 @@
 #include "compute/vulkan/api.h"
 #include "compute/vulkan/vulkan.h"
 
+#define VIEW_ROOM 256 /* bytes behind every buffer where shaders read through texel buffers */
 #define DEVICE_MAX_MATRIX_SHAPES 8
 #define DEVICE_MATRIX2_TILES 2
 

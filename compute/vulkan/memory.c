@@ -106,12 +106,22 @@ static int pick_type(const struct device *d, uint32_t types, enum memory_use use
     return type >= 0 ? type : gpu_memory_type(d, types, 0);
 }
 
+/* Lavapipe compiles a shader anew for texel buffers in a buffer whose size is a power of two, and
+ * their views have room for VIEW_ROOM bytes more than they need (record.c). */
+static size_t buffer_bytes(const struct device *d, size_t bytes)
+{
+    if (!d->texel_kernels)
+        return bytes;
+    bytes += VIEW_ROOM;
+    return bytes & (bytes - 1) ? bytes : bytes + 256;
+}
+
 static VkResult allocate(struct memory *m, struct memory_block *b, enum memory_use use)
 {
     struct device *d = m->d;
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = b->bytes,
+        .size = buffer_bytes(d, b->bytes),
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VkResult result = d->vk.CreateBuffer(d->handle, &info, NULL, &b->buffer);

@@ -18,6 +18,7 @@ struct pipelines {
     VkPipelineCache cache;
     GHashTable *table;   /* text of the key -> VkPipeline */
     GHashTable *modules; /* struct shader -> VkShaderModule */
+    GHashTable *warm;    /* texts */
     bool changed;
 };
 
@@ -120,6 +121,7 @@ struct pipelines *pipelines_create(struct device *d, GError **error)
     p->d = d;
     p->table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     p->modules = g_hash_table_new(NULL, NULL);
+    p->warm = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     if (create_layouts(p, error) && (p->cache = load_cache(d, error)))
         return p;
     pipelines_destroy(p);
@@ -141,6 +143,7 @@ void pipelines_destroy(struct pipelines *p)
         d->vk.DestroyShaderModule(d->handle, (VkShaderModule)value, NULL);
     g_hash_table_destroy(p->table);
     g_hash_table_destroy(p->modules);
+    g_hash_table_destroy(p->warm);
     if (p->cache)
         d->vk.DestroyPipelineCache(d->handle, p->cache, NULL);
     if (p->layout)
@@ -168,6 +171,16 @@ static const struct shader *find_shader(const char *name, const char *suffix)
             strcmp(shaders[i].name + length, suffix) == 0)
             return &shaders[i];
     return NULL;
+}
+
+bool pipelines_is_warm(const struct pipelines *p, const char *variant)
+{
+    return g_hash_table_contains(p->warm, variant);
+}
+
+void pipelines_set_warm(struct pipelines *p, char *variant)
+{
+    g_hash_table_add(p->warm, variant);
 }
 
 bool pipelines_have(const char *shader, const char *suffix)

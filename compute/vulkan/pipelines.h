@@ -31,6 +31,9 @@ VkPipeline pipelines_get(struct pipelines *p, const struct pipeline_key *key, co
                          GError **error);
 /* One line for each pipeline that was asked for: "<shader><suffix>,<subgroup>,<constant 0>,..." */
 void pipelines_list(const struct pipelines *p, GString *out);
+/* Which variants of pipelines the driver has compiled (warm.c), by a text. */
+bool pipelines_is_warm(const struct pipelines *p, const char *variant);
+void pipelines_set_warm(struct pipelines *p, char *variant); /* takes it */
 bool pipelines_have(const char *shader, const char *suffix);
 /* Writes the cache file when something new was compiled. Failing to is only logged. */
 void pipelines_save(struct pipelines *p);

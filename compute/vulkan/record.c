@@ -90,12 +90,21 @@ static VkBufferView make_view(struct commands *c, VkBuffer buffer, VkFormat form
     return view;
 }
 
+/* Lavapipe compiles a shader anew for views whose bits 8 to 15 of the size are all zero: a mistake
+ * of its own, which takes them for the levels of an image. */
+static uint64_t view_bytes(const struct device *d, uint64_t bytes)
+{
+    bool zero = d->texel_kernels && (bytes & 0xff00) == 0;
+    return zero && bytes + VIEW_ROOM <= d->limits.texels * 8 ? bytes + VIEW_ROOM : bytes;
+}
+
 static VkBufferView view_of(struct commands *c, const struct binding *b, GError **error)
 {
     g_autofree char *key = g_strdup_printf("%p %d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT,
                                            (void *)b->buffer, (int)b->texels, b->offset, b->bytes);
     VkBufferView view = (VkBufferView)g_hash_table_lookup(c->views, key);
-    if (!view && (view = make_view(c, b->buffer, b->texels, b->offset, b->bytes, error)))
+    if (!view &&
+        (view = make_view(c, b->buffer, b->texels, b->offset, view_bytes(c->d, b->bytes), error)))
         g_hash_table_insert(c->views, g_steal_pointer(&key), (gpointer)view);
     return view;
 }
@@ -185,9 +194,19 @@ static void barrier(struct commands *c, VkCommandBuffer to)
     c->d->vk.CmdPipelineBarrier(to, stage, stage, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
-static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index, GArray *touched)
+void commands_bind(struct commands *c, VkCommandBuffer to, guint index)
 {
     const struct vk_api *vk = &c->d->vk;
+    const struct dispatch *dispatch = &g_array_index(c->dispatches, struct dispatch, index);
+    vk->CmdBindPipeline(to, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
+    vk->CmdBindDescriptorSets(to, VK_PIPELINE_BIND_POINT_COMPUTE, pipelines_layout(c->p), 0, 1,
+                              &c->sets[index], 0, NULL);
+    vk->CmdPushConstants(to, pipelines_layout(c->p), VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                         dispatch->push_bytes, dispatch->push);
+}
+
+static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index, GArray *touched)
+{
     const struct dispatch *dispatch = &g_array_index(c->dispatches, struct dispatch, index);
     bool wait = false;
     for (int i = 0; i < dispatch->binding_count && !wait; i++)
@@ -199,12 +218,8 @@ static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index,
         g_array_set_size(touched, 0);
     }
     g_array_append_vals(touched, dispatch->bindings, (guint)dispatch->binding_count);
-    vk->CmdBindPipeline(to, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
-    vk->CmdBindDescriptorSets(to, VK_PIPELINE_BIND_POINT_COMPUTE, pipelines_layout(c->p), 0, 1,
-                              &c->sets[index], 0, NULL);
-    vk->CmdPushConstants(to, pipelines_layout(c->p), VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                         dispatch->push_bytes, dispatch->push);
-    vk->CmdDispatch(to, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+    commands_bind(c, to, index);
+    c->d->vk.CmdDispatch(to, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
 /* Copies between barriers to what was before and what comes after. The host reads what it sees of
@@ -284,23 +299,28 @@ static void create_times(struct commands *c)
         c->times = VK_NULL_HANDLE;
 }
 
-bool commands_record(struct commands *c, enum cut cut, GError **error)
+static bool create_pool(struct commands *c, GError **error)
 {
     const struct vk_api *vk = &c->d->vk;
     if (c->command_pool)
         vk->DestroyCommandPool(c->d->handle, c->command_pool, NULL);
     c->command_pool = VK_NULL_HANDLE;
+    VkCommandPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = c->d->family};
+    VkResult result = vk->CreateCommandPool(c->d->handle, &info, NULL, &c->command_pool);
+    if (result)
+        gpu_fail(c->d, result, _("a command pool"), error);
+    return !result;
+}
+
+bool commands_record(struct commands *c, enum cut cut, GError **error)
+{
+    if (!create_pool(c, error))
+        return false;
     g_array_set_size(c->pieces, 0);
     c->stats.barriers = 0;
     c->cut = cut;
     c->too_long = false;
-    VkCommandPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .queueFamilyIndex = c->d->family};
-    VkResult result = vk->CreateCommandPool(c->d->handle, &info, NULL, &c->command_pool);
-    if (result) {
-        gpu_fail(c->d, result, _("a command pool"), error);
-        return false;
-    }
     guint i = 0;
     do { /* once at least: there may be copies alone */
         struct piece piece = {.first = i};
@@ -322,7 +342,7 @@ bool commands_record(struct commands *c, enum cut cut, GError **error)
     return true;
 }
 
-bool commands_finish(struct commands *c, VkBuffer spare, GError **error)
+bool commands_finish(struct commands *c, VkBuffer spare, const int *cancel, GError **error)
 {
     c->stats.dispatches = (int)c->dispatches->len;
     c->spare_view = make_view(c, spare, VK_FORMAT_R32G32B32A32_SFLOAT, 0, 256, error);
@@ -334,6 +354,8 @@ bool commands_finish(struct commands *c, VkBuffer spare, GError **error)
     for (int i = 0; i < IN_FLIGHT; i++)
         if (!(c->flights[i].fence = gpu_fence(c->d, error)))
             return false;
+    if (!create_pool(c, error) || !commands_warm(c, cancel, error))
+        return false;
     create_times(c);
     return commands_record(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);
 }

@@ -57,8 +57,9 @@ void commands_destroy(struct commands *c); /* takes NULL */
 void commands_add(struct commands *c, const struct dispatch *dispatch);
 /* Part of every run: before its first dispatch, or after its last. */
 void commands_add_copy(struct commands *c, bool before, const struct copy *copy);
-/* Descriptors and command buffers. `spare` is a small buffer that nobody writes. */
-bool commands_finish(struct commands *c, VkBuffer spare, GError **error);
+/* Descriptors and command buffers; a software device compiles its shaders. `spare` is a small
+ * buffer that nobody writes; `cancel` may be NULL. */
+bool commands_finish(struct commands *c, VkBuffer spare, const int *cancel, GError **error);
 /*
  * Runs all. `cancel` may be NULL: nonzero ends the run within the submissions in flight. With
  * node_seconds every node has its own submission and its time (the device's, where it has a clock)

@@ -120,7 +120,7 @@ static struct program *compile(struct backend *backend, const struct plan *plan,
         goto fail;
     p->commands = commands_create(b->d, b->p, &b->scale);
     if (!encode_program(p, cancel, error) || !host_create(p, error) ||
-        !commands_finish(p->commands, b->spare->buffer, error))
+        !commands_finish(p->commands, b->spare->buffer, cancel, error))
         goto fail;
     pipelines_save(b->p);
     p->base.arena_bytes = p->arena->block->bytes;

@@ -36,7 +36,7 @@ device=${1:-vulkan} limit=${LIMIT:-570} out=${OUT:-$(mktemp -d)} failed=0 begun=
 export XDG_CACHE_HOME=$out/cache
 exec > >(tee "$out/report.txt") 2>&1
 left() { echo $((limit - SECONDS + begun)); }
-ops=$(sed -n 's/^OP(\([a-z0-9_]*\),.*/\1/p' compute/op.def) paths="shared matrix" blocks="unet vae"
+ops=$(sed -n 's/^OP(\([a-z0-9_]*\),.*/\1/p' compute/op.def) paths=shared blocks="unet vae"
 [ -z "${QUICK:-}" ] || { ops="silu linear" paths=register blocks=; }
 
 # The build as it is; else the packed one with its libraries; else with its C library as well.
@@ -94,15 +94,21 @@ for precision in f16 f32; do
 done
 figment devices
 echo "== tests"
+# Which kernels for matrices the device has is in the sentence that refuses an unknown one.
+can=$(FIGMENT_VULKAN_PATH=none figment bench --device "$device" --precision f16 --only "op: " 2>&1 | grep -o "It can be: .*")
+echo "$can"
+[[ -n ${QUICK:-} || $can != *matrix:* ]] || paths+=" matrix"
+[[ -n ${QUICK:-} || $can != *matrix2* ]] || paths+=" matrix2"
 for path in $paths; do
     for op in $ops fused variants moments; do
         [ -z "${QUICK:-}" ] || [[ $op != fused && $op != variants ]] || continue
-        case $path:$op in matrix:conv2d | matrix:linear | matrix:fused | matrix:variants | shared:* | register:*) ;; *) continue ;; esac
+        [[ $path != matrix* || $op =~ ^(conv2d|linear|fused|variants)$ ]] || continue
         for precision in f16 f32; do
-            [ $path:$precision = matrix:f32 ] || check "$op $precision $path" FIGMENT_VULKAN_PATH=$path \
+            [[ $path:$precision == matrix*:f32 ]] || check "$op $precision $path" FIGMENT_VULKAN_PATH=$path \
                 "$build/tests/op/test_op_$op" vulkan:$precision
         done
     done
+    [ $path != matrix2 ] || check "boxes f16 $path" FIGMENT_VULKAN_PATH=$path "$build/tests/op/test_op_variants" vulkan:f16 boxes
 done
 for block in $blocks; do
     for precision in f32 f16; do check "$block $precision" "$build/tests/block/test_block_$block" vulkan $precision; done

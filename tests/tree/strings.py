@@ -47,6 +47,7 @@ LITERALS = {  # single ones: file, the literal or its beginning, reason
     ("compute/cpu/backend.c", "cancelled"): "an error by its code alone",
     ("compute/vulkan/submit.c", "cancelled"): "an error by its code alone",
     ("compute/vulkan/encode.c", "cancelled"): "an error by its code alone",
+    ("compute/vulkan/warm.c", "cancelled"): "an error by its code alone",
     ("compute/vulkan/encode.c", "rows of %"): "a mistake in vae.c's strips, not of a user",
     ("compute/vulkan/device.c", "Loader Message"): "the name of a message of the Vulkan loader",
     ("compute/vulkan/selftest.c", "shared memory"): "the name of a kernel, kept in a file",

@@ -1,9 +1,9 @@
 /*
  * A Vulkan layer that gives the software device what VK_NV_cooperative_matrix2 has: matrices of a
- * whole workgroup, of flexible dimensions, with tensor addressing and operations on elements:
- * VK_LAYER_FIGMENT_matrix2. The kernels are run by an interpreter (matrix2_run.c), the driver is
- * not told. FIGMENT_TEST_MATRIX2 is the list of granularities and invocations, "32x32x16 128,
- * 64x64x16 256"; all are f16 products with f32 sums. The list of the first extension
+ * whole workgroup, of flexible dimensions, with tensor addressing, operations on elements and sums
+ * of rows: VK_LAYER_FIGMENT_matrix2. The kernels are run by an interpreter (matrix2_run.c), the
+ * driver is not told. FIGMENT_TEST_MATRIX2 is the list of granularities and invocations, "32x32x16
+ * 128, 64x64x16 256"; all are f16 products with f32 sums. The list of the first extension
  * (VK_KHR_cooperative_matrix) is empty.
  */
 #include "tests/vulkan/matrix2_run.h"
@@ -77,8 +77,9 @@ static VKAPI_ATTR void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysical
         khr->cooperativeMatrix = VK_TRUE;
     if (nv)
         nv->cooperativeMatrixWorkgroupScope = nv->cooperativeMatrixFlexibleDimensions =
-            nv->cooperativeMatrixConversions = nv->cooperativeMatrixPerElementOperations =
-                nv->cooperativeMatrixTensorAddressing = VK_TRUE;
+            nv->cooperativeMatrixReductions = nv->cooperativeMatrixConversions =
+                nv->cooperativeMatrixPerElementOperations = nv->cooperativeMatrixTensorAddressing =
+                    VK_TRUE;
 }
 
 static VKAPI_ATTR void VKAPI_CALL properties(VkPhysicalDevice physical,

@@ -54,7 +54,8 @@ static struct dispatch scale(struct vulkan_backend *b, struct memory_block *bloc
 static void run_commands(struct vulkan_backend *b, struct commands *c)
 {
     GError *error = NULL;
-    bool good = commands_finish(c, b->spare->buffer, &error) && commands_run(c, NULL, NULL, &error);
+    bool good =
+        commands_finish(c, b->spare->buffer, NULL, &error) && commands_run(c, NULL, NULL, &error);
     CHECK(good, "%s", error ? error->message : "");
     commands_destroy(c);
 }

@@ -125,6 +125,50 @@ static void check_per_element(const struct interpreter *m, const struct instruct
         interpreter_refuse(m, "%%%u: an operation on elements without its capability", i->id);
 }
 
+/* ---- rows ---- */
+
+enum { REDUCE_ROW = 1 };
+
+/* Combines a row's elements from the left; all of the result's row are what it gives. */
+static void run_reduce(struct thread *t, const struct instruction *i)
+{
+    const struct function *f = &g_array_index(t->m->functions, struct function, i->operands[2].at);
+    const struct operand *to = (const struct operand *)(void *)f->parameters->data;
+    const struct type *from = i->operands[0].type;
+    const union cell *elements = matrix(t, i, 0);
+    union cell *r = result_of(t, i);
+    g_autofree union cell *combined = g_new(union cell, from->rows);
+    for (uint32_t row = 0; row < from->rows; row++) {
+        combined[row] = elements[row * from->columns];
+        for (uint32_t k = 1; k < from->columns; k++) {
+            t->cells[to[0].at] = combined[row];
+            t->cells[to[1].at] = elements[row * from->columns + k];
+            interpreter_call(t, f);
+            combined[row] = *t->value;
+        }
+    }
+    for (uint32_t e = 0; e < i->count; e++)
+        r[1 + e] = combined[e / i->type->columns];
+    r[0].u = WRITTEN;
+}
+
+static void check_reduce(const struct interpreter *m, const struct instruction *i)
+{
+    const struct function *f = &g_array_index(m->functions, struct function, i->operands[2].at);
+    const struct type *from = i->operands[0].type, *to = i->type;
+    bool fits = from->kind == KIND_MATRIX && to->kind == KIND_MATRIX && from->of == to->of &&
+                from->rows == to->rows && from->use == MATRIX_ACCUMULATOR &&
+                to->use == MATRIX_ACCUMULATOR && f->type->of == to->of && f->parameters->len == 2;
+    for (guint k = 0; fits && k < 2; k++)
+        fits = g_array_index(f->parameters, struct operand, k).type == to->of;
+    if (!fits)
+        interpreter_refuse(m, "%%%u: a reduction that does not fit its matrix or function", i->id);
+    if (i->operands[1].at != REDUCE_ROW)
+        interpreter_refuse(m, "%%%u: a reduction that is not of rows", i->id);
+    if (!interpreter_declares(m, CapabilityCooperativeMatrixReductionsNV))
+        interpreter_refuse(m, "%%%u: a reduction without its capability", i->id);
+}
+
 /* ---- products ---- */
 
 /* r += a b, a row of r at a time. */
@@ -168,6 +212,7 @@ const struct operation matrix_operations[] = {
     OPERATION(OpCooperativeMatrixConvertNV, "trv", run_convert, .check = check_convert),
     OPERATION(OpCooperativeMatrixPerElementOpNV, "trvfv*", run_per_element,
               .check = check_per_element),
+    OPERATION(OpCooperativeMatrixReduceNV, "trvlf", run_reduce, .check = check_reduce),
     OPERATION(OpCooperativeMatrixMulAddKHR, "trvvvl*", run_multiply, .check = check_multiply),
     {.name = NULL},
 };

@@ -143,6 +143,7 @@ enum opcode {
     OpTypeCooperativeMatrixKHR = 4456,
     OpCooperativeMatrixMulAddKHR = 4459,
     OpCooperativeMatrixConvertNV = 5293,
+    OpCooperativeMatrixReduceNV = 5366,
     OpCooperativeMatrixLoadTensorNV = 5367,
     OpCooperativeMatrixStoreTensorNV = 5368,
     OpCooperativeMatrixPerElementOpNV = 5369,

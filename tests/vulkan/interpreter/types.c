@@ -293,6 +293,7 @@ static void capability(struct interpreter *m, const uint32_t *w, uint32_t count)
                                      CapabilityVulkanMemoryModel,
                                      CapabilityVulkanMemoryModelDeviceScope,
                                      CapabilityCooperativeMatrixConversionsNV,
+                                     CapabilityCooperativeMatrixReductionsNV,
                                      CapabilityCooperativeMatrixPerElementOperationsNV,
                                      CapabilityCooperativeMatrixTensorAddressingNV,
                                      CapabilityTensorAddressingNV,
