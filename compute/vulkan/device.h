@@ -21,6 +21,12 @@ struct matrix_shape {
     uint32_t m, n, k;
 };
 
+/* VK_NV_cooperative_matrix2: workgroups that multiply tiles of a size together. */
+struct matrix2 {
+    uint32_t local;         /* invocations; 0 = the device does not */
+    uint32_t rows, columns; /* of a matrix are a multiple of these */
+};
+
 struct limits {
     uint64_t range;      /* bytes of one bound buffer */
     uint64_t texels;     /* elements of one texel buffer */
@@ -64,9 +70,8 @@ struct device {
     double timestamp_ns;
     struct matrix_shape matrix[DEVICE_MAX_MATRIX_SHAPES];
     int matrix_count;
-    /* VK_NV_cooperative_matrix2: invocations of the workgroups that multiply tiles of 64 and of 128
-     * squared; 0 = it has none of that size */
-    uint32_t matrix2[DEVICE_MATRIX2_TILES];
+    struct matrix2 matrix2[DEVICE_MATRIX2_TILES]; /* for tiles of 64 and of 128 squared */
+    uint32_t matrix2_most;                        /* rows or columns of a matrix */
 };
 
 /* `name` NULL: the best one; a number: its place in vulkan_devices(); else part of its name. */

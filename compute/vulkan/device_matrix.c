@@ -24,14 +24,14 @@ void *matrix_ask(const struct device *d, struct matrix_features *f, const char *
         return NULL;
     second = second && f->sizes.maintenance4 && f->nv.cooperativeMatrixWorkgroupScope &&
              f->nv.cooperativeMatrixFlexibleDimensions && f->nv.cooperativeMatrixTensorAddressing &&
-             f->nv.cooperativeMatrixPerElementOperations;
+             f->nv.cooperativeMatrixPerElementOperations && f->nv.cooperativeMatrixReductions &&
+             f->nv.cooperativeMatrixConversions;
     extensions[(*count)++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     if (second)
         extensions[(*count)++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     f->khr.pNext = second ? &f->nv : NULL;
     f->khr.cooperativeMatrixRobustBufferAccess = VK_FALSE;
-    f->nv.cooperativeMatrixReductions = f->nv.cooperativeMatrixConversions =
-        f->nv.cooperativeMatrixBlockLoads = VK_FALSE;
+    f->nv.cooperativeMatrixBlockLoads = VK_FALSE;
     return &f->khr;
 }
 
@@ -60,12 +60,12 @@ static void read_matrix_shapes(struct device *d)
     g_free(list);
 }
 
-/* Invocations for a tile that one of the device's entries allows: those wanted, or the most below
- * them, or else the fewest. */
-static uint32_t matrix2_invocations(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list,
+/* For a tile, of the entries that allow it: the invocations wanted, or the most below them, or else
+ * the fewest. */
+static struct matrix2 matrix2_entry(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list,
                                     uint32_t count, uint32_t tile, uint32_t wanted, uint32_t most)
 {
-    uint32_t best = 0;
+    struct matrix2 best = {0};
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *m = &list[i];
         uint32_t n = m->workgroupInvocations;
@@ -76,8 +76,9 @@ static uint32_t matrix2_invocations(const VkCooperativeMatrixFlexibleDimensionsP
                     m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && !m->saturatingAccumulation &&
                     tile % m->MGranularity == 0 && tile % m->NGranularity == 0 &&
                     32 % m->KGranularity == 0 && n <= most;
-        if (fits && (!best || (best > wanted ? n < best : n > best && n <= wanted)))
-            best = n;
+        uint32_t had = best.local;
+        if (fits && (!had || (had > wanted ? n < had : n > had && n <= wanted)))
+            best = (struct matrix2){n, m->MGranularity, m->NGranularity};
     }
     return best;
 }
@@ -103,10 +104,11 @@ static void read_matrix2(struct device *d)
     d->instance_api.GetPhysicalDeviceProperties2(d->physical, &all);
     uint32_t most =
         MIN(d->limits.invocations, properties.cooperativeMatrixWorkgroupScopeMaxWorkgroupSize);
+    d->matrix2_most = properties.cooperativeMatrixFlexibleDimensionsMaxDimension;
     for (uint32_t i = 0; i < DEVICE_MATRIX2_TILES; i++) {
         uint32_t tile = 64u << i;
-        if (tile <= properties.cooperativeMatrixFlexibleDimensionsMaxDimension)
-            d->matrix2[i] = matrix2_invocations(list, count, tile, tile == 128 ? 256 : 128, most);
+        if (tile <= d->matrix2_most)
+            d->matrix2[i] = matrix2_entry(list, count, tile, tile == 128 ? 256 : 128, most);
     }
 }
 

@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define ROW_STEP 256
+/* Workgroups of twice the queries read half of keys and values; with fewer than this, a GPU stands
+ * partly idle. */
+#define ENOUGH_GROUPS 256
 
 struct heads {
     uint64_t batch, queries, keys, width, count, head_size;
@@ -87,7 +90,7 @@ static uint32_t padded_head(uint64_t head_size)
 struct matrix_try {
     uint32_t largest; /* head */
     uint32_t rows, groups;
-    bool many; /* only where it leaves workgroups enough to fill the device */
+    bool many; /* only where it leaves enough workgroups */
 };
 
 /* Best first. False = none that this device has the room for. */
@@ -111,7 +114,7 @@ static bool find_matrix(const struct vulkan_backend *b, const struct heads *h,
             continue;
         *k = matrix_of(b, head, t->rows, t->groups);
         uint64_t groups = ceil_div(h->queries, k->queries) * h->batch * h->count;
-        if ((!t->many || groups >= l->fill) && k->local <= MIN(l->invocations, 512) &&
+        if ((!t->many || groups >= ENOUGH_GROUPS) && k->local <= MIN(l->invocations, 512) &&
             matrix_shared(k, s->m) <= l->shared &&
             (!b->d->lavapipe || matrix_trips(b, k, h->keys) <= LAVAPIPE_TRIPS))
             return true;
@@ -127,11 +130,37 @@ static uint32_t head_blocks(uint64_t head_size, uint64_t block, uint64_t *slices
     return (uint32_t)ceil_div(blocks, *slices);
 }
 
+/* attention_matrix2.comp: heads padded to what the device's matrices are multiples of, in at most
+ * two pieces. */
+static bool find_matrix2(const struct vulkan_backend *b, const struct heads *h, struct kernel *k)
+{
+    enum { KEYS = 64, MOST = 256 };
+    const struct matrix2 *m = &b->d->matrix2[0];
+    if (b->path != PATH_MATRIX2 || !pipelines_have("attention_matrix2", "_f16") ||
+        h->width % 8 != 0 || h->head_size > 2 * MOST || b->d->matrix2_most < MOST)
+        return false;
+    uint32_t step = MAX(m->columns, 32);
+    uint32_t chunk = MIN((uint32_t)ceil_div(h->head_size, step) * step, MOST);
+    uint32_t chunks = (uint32_t)ceil_div(h->head_size, chunk);
+    bool small = chunk > 96 && 32 % m->rows == 0; /* sums have to fit in registers */
+    *k = (struct kernel){.shader = "attention_matrix2",
+                         .queries = small ? 32 : 64,
+                         .local = m->local,
+                         .more = {chunk, chunks, small ? 32 : 64},
+                         .more_count = 3,
+                         .slices = chunks,
+                         .trips = ceil_div(h->keys, KEYS),
+                         .work = 2};
+    return true;
+}
+
 static struct kernel kernel_of(const struct vulkan_backend *b, const struct heads *h)
 {
     struct kernel k = {.work = 1};
     struct matrix_kernel m;
     uint64_t tiles = ceil_div(h->keys, 32);
+    if (find_matrix2(b, h, &k))
+        return k;
     if (find_matrix(b, h, &m)) {
         uint32_t more[] = {m.head, m.rows, m.groups, b->shape.m, b->shape.n, b->shape.k};
         memcpy(k.more, more, sizeof more);

@@ -47,12 +47,13 @@ static bool fits_matrix2(const struct product *p, const struct node *n)
 static struct tile tile_of_matrix2(const struct vulkan_backend *b, const struct product *p)
 {
     uint32_t packed = p->geglu ? 2 : 1; /* columns of the weight for one of the output */
-    uint32_t box = p->line > 8 ? 16 : 8, *local = b->d->matrix2;
+    uint32_t box = p->line > 8 ? 16 : 8;
+    const struct matrix2 *m = b->d->matrix2;
     bool many = ceil_div(p->rows, 128) * ceil_div(p->columns, 128 * packed) >= ENOUGH_GROUPS;
-    int size = many && local[1] && b->d->limits.tile >= 128;
+    int size = many && m[1].local && b->d->limits.tile >= 128;
     uint32_t side = 64u << size;
     return (struct tile){
-        "conv2d_matrix2",    side, side * packed, local[size], p->inputs % 64 ? 32 : 64,
+        "conv2d_matrix2",    side, side * packed, m[size].local, p->inputs % 64 ? 32 : 64,
         p->conv ? box : side};
 }
 

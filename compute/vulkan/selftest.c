@@ -151,7 +151,7 @@ static bool try_path(struct vulkan_backend *b, struct choice *c, bool measure, G
         if (!(difference < 1e-5))
             return wrong_numbers(b, c, difference, error);
     }
-    if (c->shape.m) {
+    if (c->path >= PATH_MATRIX) {
         if (!selftest_attention(b, &difference, error))
             return false;
         if (!(difference < SELFTEST_ATTENTION_ERROR))
@@ -183,7 +183,7 @@ static bool can_matrix(const struct vulkan_backend *b, const struct matrix_shape
 static bool can_matrix2(const struct vulkan_backend *b)
 {
     return b->base.precision == DTYPE_F16 && pipelines_have("conv2d_matrix2", "_f16") &&
-           b->d->matrix2[0];
+           b->d->matrix2[0].local;
 }
 
 static GArray *candidates(const struct vulkan_backend *b)

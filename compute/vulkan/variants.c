@@ -44,6 +44,11 @@ static const struct variant_axis tile2 = {"tile", 4, WHOLE, 2, {64, 128}};
 static const struct variant_axis box = {"box", 5, WHOLE, 4, {8, 16, 64, 128}};
 static const struct variant_axis depth = {"depth", 6, WHOLE, 2, {32, 64}};
 
+static const struct variant_axis chunk = {
+    "chunk", 2, WHOLE, 8, {32, 64, 96, 128, 160, 192, 224, 256}};
+static const struct variant_axis chunks = {"chunks", 3, WHOLE, 2, {1, 2}};
+static const struct variant_axis queries = {"queries", 4, WHOLE, 2, {32, 64}};
+
 /* What the planner (compute/plan.c) fuses with what. */
 static bool sums(const uint32_t *constants, bool f16)
 {
@@ -58,6 +63,12 @@ static bool epilogue(const uint32_t *constants, bool f16)
     uint32_t flags = constants[2];
     return sums(constants, f16) &&
            ((flags & FLAG_CONV) || !(flags & (FLAG_BROADCAST | FLAG_UPSAMPLE)));
+}
+
+static bool head_chunks(const uint32_t *constants, bool f16)
+{
+    (void)f16;
+    return (constants[3] == 1 || constants[2] == 256) && (constants[4] == 64 || constants[2] > 96);
 }
 
 /* The rows of a linear layer are a line as long as the tile. */
@@ -104,6 +115,7 @@ const struct variant_shader variant_shaders[] = {
      {&aligned, &head, &head_rows, &head_groups, &fragment_m, &fragment_n, &fragment_k},
      heads,
      true},
+    {"attention_matrix2", " attention ", {&always, &chunk, &chunks, &queries}, head_chunks, false},
     {"conv2d", " conv2d linear ", {&aligned, EPILOGUE}, epilogue, false},
     {"conv2d_reduce", " conv2d linear ", {&aligned, SUMS}, sums, false},
     {"conv2d_register", " conv2d linear ", {&aligned, EPILOGUE, &rows}, epilogue, false},

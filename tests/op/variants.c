@@ -5,7 +5,8 @@
  * tests/vulkan/coverage.c tells when one is missing.
  *
  *     test_op_variants BACKEND
- *     test_op_variants BACKEND boxes     the same for matrices of a whole workgroup
+ *     test_op_variants BACKEND boxes     the same of products on matrices of a whole workgroup
+ *     test_op_variants BACKEND heads     and of attention
  */
 #include "tests/op/op_test.h"
 
@@ -126,8 +127,22 @@ int main(int argc, char **argv)
         "variants op=linear b=1 h=96 w=96 i=64 o=160 bias=1 f32=1 act=relu",
         "variants op=linear b=1 h=96 w=96 i=192 o=160 bias=1 f32=1 act=silu",
     };
+    /* attention_matrix2 in every size of a head; which rows it takes is the device's */
+    static const char *const heads[] = {
+        "variants op=attention l=70 m=65 c=2 d=20",
+        "variants op=attention b=2 l=5 m=77 c=1 d=72",
+        "variants op=attention b=2 l=65 m=9 c=3 d=104",
+        "variants op=attention l=33 m=70 c=2 d=136",
+        "variants op=attention l=9 m=64 c=1 d=192",
+        "variants op=attention l=40 m=50 c=2 d=200",
+        "variants op=attention l=66 m=66 c=1 d=240",
+        "variants op=attention l=70 m=130 c=2 d=300",
+        "variants op=attention l=64 m=128 c=2 d=64",
+    };
     const char *backend = argc > 1 ? argv[1] : "cpu:f32";
     if (argc > 2 && strcmp(argv[2], "boxes") == 0)
         return op_test_lines(backend, boxes, G_N_ELEMENTS(boxes));
+    if (argc > 2 && strcmp(argv[2], "heads") == 0)
+        return op_test_lines(backend, heads, G_N_ELEMENTS(heads));
     return op_test_lines(backend, lines, G_N_ELEMENTS(lines));
 }

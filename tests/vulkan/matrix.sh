@@ -9,11 +9,13 @@ glslang=${GLSLANG:-glslangValidator}
 # Each module: its sources, of which the first is compiled (F16).
 declare -A sources=(
     [attention_matrix_f16]="attention_matrix.comp common.glsl attention.glsl push.h"
+    [attention_matrix2_f16]="attention_matrix2.comp push.h"
     [conv2d_matrix_f16]="conv2d_matrix.comp common.glsl gemm.glsl gemm_matrix.glsl push.h"
     [conv2d_matrix2_f16]="conv2d_matrix2.comp push.h"
 )
 # Where it is not Vulkan 1.2 and glslang 14.
-declare -A targets=([conv2d_matrix2_f16]=vulkan1.3) needs=([conv2d_matrix2_f16]=15)
+declare -A targets=([attention_matrix2_f16]=vulkan1.3 [conv2d_matrix2_f16]=vulkan1.3)
+declare -A needs=([attention_matrix2_f16]=15 [conv2d_matrix2_f16]=15)
 # Those of the test vulkan/interpreter.
 for name in kernel_faults kernel_patch kernel_scalars kernel_tensors; do
     sources[$name]="${name#kernel_}.comp kernel.glsl" targets[$name]=vulkan1.3 needs[$name]=15
@@ -57,6 +59,12 @@ attention_matrix_f16_special() {
     done
 }
 
+attention_matrix2_f16_special() {
+    for head in "32 1 64" "64 1 64" "96 1 64" "160 1 32" "256 2 32" "256 2 64"; do
+        set -- $head
+        echo "0:128 2:$1 3:$2 4:$3 | OpTypeCooperativeMatrixKHR %float %uint_2 %uint_$3(_[0-9]+)? %uint_$1"
+    done
+}
 conv2d_matrix2_f16_special() {
     for tile in "128 64 8" "128 64 64" "256 128 16" "256 128 128"; do
         for depth in 32 64; do
