@@ -102,13 +102,14 @@ echo "$can"
 for path in $paths; do
     for op in $ops fused variants moments; do
         [ -z "${QUICK:-}" ] || [[ $op != fused && $op != variants ]] || continue
-        [[ $path != matrix* || $op =~ ^(conv2d|linear|fused|variants)$ ]] || continue
+        [[ $path != matrix* || $op =~ ^(conv2d|linear|attention|fused|variants)$ ]] || continue
         for precision in f16 f32; do
             [[ $path:$precision == matrix*:f32 ]] || check "$op $precision $path" FIGMENT_VULKAN_PATH=$path \
                 "$build/tests/op/test_op_$op" vulkan:$precision
         done
     done
-    [ $path != matrix2 ] || check "boxes f16 $path" FIGMENT_VULKAN_PATH=$path "$build/tests/op/test_op_variants" vulkan:f16 boxes
+    [ $path = matrix2 ] || continue
+    for lines in boxes heads; do check "$lines f16 $path" FIGMENT_VULKAN_PATH=$path "$build/tests/op/test_op_variants" vulkan:f16 $lines; done
 done
 for block in $blocks; do
     for precision in f32 f16; do check "$block $precision" "$build/tests/block/test_block_$block" vulkan $precision; done
@@ -127,6 +128,10 @@ else
         figment bench --device "$device" --precision f16 --large --only "$only" --json
     done >"$out/rows.json"
     peer=
+    for path in $paths; do # what the self-test chose between
+        echo "-- $path"
+        FIGMENT_VULKAN_PATH=$path figment bench --device "$device" --precision f16 --large --only "U-Net 512 x 512, batch 2"
+    done
 fi
 cat "$out/rows.json"
 echo "== PyTorch ($(left) s left)"
