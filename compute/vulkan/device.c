@@ -197,7 +197,7 @@ static void lower_limits(struct device *d, struct limits *l)
         else if (g_str_has_prefix(*part, "fill="))
             l->fill = MIN(l->fill, (uint32_t)n);
         else if (g_str_has_prefix(*part, "wait="))
-            l->wait = MIN(l->wait, (double)n);
+            l->wait = (double)n;
         else if (g_str_has_prefix(*part, "plain="))
             d->texel_kernels = false;
         else if (g_str_has_prefix(*part, "unmapped="))

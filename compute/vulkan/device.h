@@ -3,9 +3,9 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, fill,
- * wait; "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1": the CPU does not see device
- * memory, as on most cards).
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, fill;
+ * "wait=", which can be raised as well; "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1":
+ * the CPU does not see device memory, as on most cards).
  */
 #pragma once
 

@@ -10,9 +10,6 @@
 #include <string.h>
 
 #define ROW_STEP 256
-/* Workgroups of twice the queries read half of keys and values; with fewer than this, a GPU stands
- * partly idle. */
-#define ENOUGH_GROUPS 256
 
 struct heads {
     uint64_t batch, queries, keys, width, count, head_size;
@@ -90,7 +87,7 @@ static uint32_t padded_head(uint64_t head_size)
 struct matrix_try {
     uint32_t largest; /* head */
     uint32_t rows, groups;
-    bool many; /* only where it leaves enough workgroups */
+    bool many; /* only where it leaves workgroups enough to fill the device */
 };
 
 /* Best first. False = none that this device has the room for. */
@@ -114,7 +111,7 @@ static bool find_matrix(const struct vulkan_backend *b, const struct heads *h,
             continue;
         *k = matrix_of(b, head, t->rows, t->groups);
         uint64_t groups = ceil_div(h->queries, k->queries) * h->batch * h->count;
-        if ((!t->many || groups >= ENOUGH_GROUPS) && k->local <= MIN(l->invocations, 512) &&
+        if ((!t->many || groups >= l->fill) && k->local <= MIN(l->invocations, 512) &&
             matrix_shared(k, s->m) <= l->shared &&
             (!b->d->lavapipe || matrix_trips(b, k, h->keys) <= LAVAPIPE_TRIPS))
             return true;
