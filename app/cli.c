@@ -60,11 +60,25 @@ bool cli_knows(const char *name)
     return false;
 }
 
+/* A file that is there went to the window (main.c). */
+static bool is_path(const char *name)
+{
+    static const char *const endings[] = {".png", ".jpg", ".jpeg", ".safetensors"};
+    g_autofree char *folded = g_ascii_strdown(name, -1);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(endings); i++)
+        if (g_str_has_suffix(folded, endings[i]))
+            return true;
+    return strchr(name, '/') != NULL;
+}
+
 static int unknown(const char *name)
 {
     const char *names[G_N_ELEMENTS(commands)];
     g_autofree char *meant = NULL;
 
+    if (is_path(name))
+        return cli_fail(CLI_INPUT, "There is no file or folder “%s”.", name);
     for (gsize i = 0; i < G_N_ELEMENTS(commands); i++)
         names[i] = commands[i].name;
     meant = suggest(name, names, G_N_ELEMENTS(commands));

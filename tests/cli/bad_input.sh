@@ -6,6 +6,11 @@ g="generate --prompt x --model $model --threads 1 --output o.png"
 
 expect 2 "There is no command “generat”; did you mean “generate”?" generat
 expect 2 "There is no command “fly”; “figment --help” lists them." fly
+expect 2 "There is no file or folder “missing.png”." missing.png
+expect 2 "There is no file or folder “Missing.JPEG”." Missing.JPEG
+expect 2 "There is no file or folder “model.safetensors”." model.safetensors
+expect 2 "There is no file or folder “./nowhere”." ./nowhere
+expect 2 "There is no command “png”; “figment --help” lists them." png
 expect 2 "What should be drawn? Say --prompt \"a red apple\"." generate
 expect 2 "There is no option --smapler; did you mean --sampler?" $g --smapler x
 expect 2 "There is no option --colour; “figment generate --help” lists them." $g --colour red
