@@ -314,8 +314,8 @@ GPtrArray *engine_devices(void)
             &g_array_index(devices, struct vulkan_device_info, i);
 
         add(list, g_strdup_printf("vulkan:%u", i),
-            info->usable ? g_strdup_printf("%s (%s)", info->name, vulkan_kind_name(info->kind))
-                         : g_strdup_printf(_("%s (%s; not usable: %s)"), info->name,
+            info->usable ? g_strdup_printf("%s, %s", info->name, vulkan_kind_name(info->kind))
+                         : g_strdup_printf(_("%s, %s; not usable: %s"), info->name,
                                            vulkan_kind_name(info->kind), info->problem),
             g_strdup_printf("%s; %s", info->driver,
                             *info->kernels ? info->kernels : _("not tested yet")),

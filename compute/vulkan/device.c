@@ -340,7 +340,7 @@ GArray *vulkan_devices(GError **error)
 const char *vulkan_kind_name(enum vulkan_kind kind)
 {
     static const char *const names[] = {N_("discrete GPU"), N_("integrated GPU"), N_("virtual GPU"),
-                                        N_("software (runs on the CPU)")};
+                                        N_("software that runs on the CPU")};
     return _(names[kind]);
 }
 

@@ -37,7 +37,7 @@ refused() {
     local reason
     while IFS='|' read -r claim reason; do
         device "$claim"
-        listed "^  vulkan:0 .* (discrete GPU; not usable: $reason)"
+        listed "^  vulkan:0 .*), discrete GPU; not usable: $reason, "
         listed "^\* cpu "
         expect 3 "“$name” cannot be used: $reason." generate $small --output o.png --device vulkan
         picture "“$name” cannot be used: $reason. The picture is made on the CPU."
@@ -49,7 +49,8 @@ buffers=7|it binds too few buffers
 queue=none|it has no compute queue
 END
     device api=1.2.0,buffers=8
-    listed "^\* vulkan:0 .* (discrete GPU)"
+    listed "^\* vulkan:0 .*), discrete GPU, "
+    FIGMENT_TEST_DEVICE= listed "^  vulkan:0 .*), software that runs on the CPU, "
     # The software device is nothing that auto would take, whatever it lacks.
     FIGMENT_TEST_DEVICE=api=1.1.0 picture "Vulkan finds no graphics card here; the picture is made on the CPU."
 }
@@ -128,7 +129,7 @@ dies() {
 }
 
 device ""
-name=$("$figment" devices | sed -n 's/^. vulkan:0 *\(.*\) (discrete GPU), .*/\1/p')
+name=$("$figment" devices | sed -n 's/^. vulkan:0 *\(.*\), discrete GPU, .*/\1/p')
 [ -n "$name" ] || { echo "no device, or no layer"; exit 1; }
 opener=$3
 "$2"
