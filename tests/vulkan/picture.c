@@ -3,7 +3,8 @@
  * whatever is around them, and every allocation, submission and wait of a picture failing once
  * (tests/vulkan/layer.c).
  *
- *     test_vulkan_picture same | memory | submit | wait | heap | limits
+ *     test_vulkan_picture same [f16]
+ *     test_vulkan_picture memory | submit | wait | heap | limits
  */
 #include "tests/check.h"
 #include "tests/engine/run.h"
@@ -16,11 +17,13 @@
 static struct engine *engine;
 static struct run run;
 static struct fault *fault;
+static const char *precision = "f32";
 
 static struct request request_of(int batch, int preview_every)
 {
     struct request r = {TINY_REQUEST, .batch = batch, .preview_every = preview_every};
     r.device = (char *)"vulkan";
+    r.precision = (char *)precision;
     return r;
 }
 
@@ -230,11 +233,14 @@ static void test_limits(void)
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "same";
-    void *library = argc > 2 ? dlopen(argv[2], RTLD_NOW) : NULL;
+    bool same = g_str_equal(mode, "same");
+    void *library = argc > 2 && !same ? dlopen(argv[2], RTLD_NOW) : NULL;
     fault = library ? (struct fault *)dlsym(library, "fault") : NULL;
+    if (argc > 2 && same)
+        precision = argv[2];
     run_init(&run);
     engine = engine_create(NULL, run_event, &run);
-    if (g_str_equal(mode, "same"))
+    if (same)
         test_same();
     else if (g_str_equal(mode, "heap"))
         test_heap();
