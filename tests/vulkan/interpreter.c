@@ -181,6 +181,16 @@ static int clamped(uint32_t mode, int c, int size)
     return mode == 5 ? modulo(c, size) : mirrored >= size ? 2 * size - 2 - mirrored : mirrored;
 }
 
+static float row_value(uint32_t mode, const float *row, int column)
+{
+    float most = -INFINITY, sum = -row[column];
+    for (int k = 0; k < COLUMNS; k++) {
+        most = MAX(most, row[k]);
+        sum += 2.0f * half_to_float(half_from_float(row[k]));
+    }
+    return mode == 8 ? most : sum;
+}
+
 static float tensor_value(uint32_t mode, const struct tensor_push *p, const float *source, int row,
                           int column)
 {
@@ -201,6 +211,9 @@ static float tensor_value(uint32_t mode, const struct tensor_push *p, const floa
                    : source[y / 2 * ((width + 3) / 4) + x / 4];
     case 3:
         return source[((2 * i + dy) * ROWS + 2 * j + dx) * 8 + column % 8];
+    case 8:
+    case 9:
+        return row_value(mode, source + row * COLUMNS, column);
     default:
         return source[clamped(mode, y, height) * width + clamped(mode, x, width)];
     }
@@ -371,6 +384,8 @@ int main(void)
         test_tensor(mode, 5 * 7, (struct tensor_push){5, 7, -9, -17});
         test_tensor(mode, 40 * 33, (struct tensor_push){40, 33, 30, 1});
     }
+    test_tensor(8, ROWS * COLUMNS, (struct tensor_push){0, 0, 0, 0});
+    test_tensor(9, ROWS * COLUMNS, (struct tensor_push){0, 0, 0, 0});
     test_store((struct tensor_push){10, 27, -3, 2});
     test_store((struct tensor_push){19, 37, 4, -5});
     test_scalars(5, false);

@@ -96,6 +96,31 @@ void store_part()
     coopMatStoreTensorNV(m, result, 0, sliceTensorLayoutNV(t, p.y, ROWS, p.x, COLUMNS));
 }
 
+float larger(const in float a, const in float b)
+{
+    return max(a, b);
+}
+
+/* The largest of each row. */
+MATRIX reduced()
+{
+    MATRIX m, most;
+    tensorLayoutNV<2> t = createTensorLayoutNV(2);
+    coopMatLoadTensorNV(m, source, 0, setTensorLayoutDimensionNV(t, ROWS, COLUMNS));
+    coopMatReduceNV(most, m, gl_CooperativeMatrixReduceRowNV, larger);
+    return most;
+}
+
+/* Rounded to 16 bits, what was a sum becomes an A, and each row is summed twice over. */
+MATRIX converted()
+{
+    MATRIX m;
+    tensorLayoutNV<2> t = createTensorLayoutNV(2);
+    coopMatLoadTensorNV(m, source, 0, setTensorLayoutDimensionNV(t, ROWS, COLUMNS));
+    return coopMatMulAdd(MATRIX_A(float16_t, ROWS, COLUMNS)(m),
+                         MATRIX_B(float16_t, COLUMNS, COLUMNS)(float16_t(2.0)), -m);
+}
+
 void main()
 {
     switch (MODE) {
@@ -120,7 +145,13 @@ void main()
     case 6:
         store(mirrored());
         break;
-    default:
+    case 7:
         store_part();
+        break;
+    case 8:
+        store(reduced());
+        break;
+    default:
+        store(converted());
     }
 }
