@@ -160,6 +160,8 @@ void matrix2_bound(VkDescriptorSet set, struct interpreter_dispatch *dispatch)
 void matrix2_memory_enter(VkDevice device, PFN_vkGetDeviceProcAddr get)
 {
     next_free_sets = (PFN_vkFreeDescriptorSets)get(device, "vkFreeDescriptorSets");
+    if (memories)
+        return;
     memories = matrix2_table(g_free);
     buffers = matrix2_table(g_free);
     sets = matrix2_table(g_free);

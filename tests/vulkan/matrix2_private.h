@@ -20,7 +20,7 @@ struct interpreter *matrix2_pipeline(VkPipeline pipeline);
 /* matrix2_memory.c; what is bound is where the driver mapped it */
 void matrix2_bound(VkDescriptorSet set, struct interpreter_dispatch *dispatch);
 
-/* Each file has the functions that it looks at; made when the first device is. */
+/* Each file has the functions that it looks at, and tables that the first device makes. */
 void matrix2_pipelines_enter(void);
 void matrix2_memory_enter(VkDevice device, PFN_vkGetDeviceProcAddr get);
 extern const struct layer_hook matrix2_pipeline_hooks[], matrix2_memory_hooks[];

@@ -250,16 +250,14 @@ PFN_vkVoidFunction matrix2_find(const char *name)
     return function ? function : layer_find(matrix2_memory_hooks, name);
 }
 
+/* The driver goes with the last instance, and may come back elsewhere. */
 void matrix2_enter(VkDevice device, PFN_vkGetDeviceProcAddr get)
 {
-    static gsize once;
     struct vk_instance_api from = {.GetDeviceProcAddr = get};
-    if (!g_once_init_enter(&once))
-        return;
     vk_load_device(&matrix2_next, &from, device);
     next_wait = (PFN_vkQueueWaitIdle)get(device, "vkQueueWaitIdle");
-    command_buffers = matrix2_table(g_free);
-    matrix2_pipelines_enter();
     matrix2_memory_enter(device, get);
-    g_once_init_leave(&once, 1);
+    matrix2_pipelines_enter();
+    if (!command_buffers)
+        command_buffers = matrix2_table(g_free);
 }

@@ -12,7 +12,7 @@
 #define MATRIX2_MAX_DIMENSION 256
 #define MATRIX2_MAX_INVOCATIONS 1024
 
-/* The next layer's functions, for the first device that is made. */
+/* The next layer's functions, for each device that is made. */
 void matrix2_enter(VkDevice device, PFN_vkGetDeviceProcAddr next);
 /* Features of the second extension that the program switched on; NULL = none. */
 void matrix2_enable(const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *features);
