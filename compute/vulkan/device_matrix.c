@@ -60,6 +60,24 @@ static void read_matrix_shapes(struct device *d)
     g_free(list);
 }
 
+/* What is summed in 32 bits is loaded and stored in 16: matrices of the same sizes that an entry
+ * for 16-bit sums allows, though nothing is summed so. */
+static bool stores_f16(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list,
+                       uint32_t count,
+                       const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *sums)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *m = &list[i];
+        bool f16 = m->CType == VK_COMPONENT_TYPE_FLOAT16_KHR ||
+                   m->ResultType == VK_COMPONENT_TYPE_FLOAT16_KHR;
+        if (f16 && m->scope == VK_SCOPE_WORKGROUP_KHR &&
+            m->workgroupInvocations == sums->workgroupInvocations &&
+            sums->MGranularity % m->MGranularity == 0 && sums->NGranularity % m->NGranularity == 0)
+            return true;
+    }
+    return false;
+}
+
 /* For a tile, of the entries that allow it: the invocations wanted, or the most below them, or else
  * the fewest. */
 static struct matrix2 matrix2_entry(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list,
@@ -75,7 +93,7 @@ static struct matrix2 matrix2_entry(const VkCooperativeMatrixFlexibleDimensionsP
                     m->CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
                     m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && !m->saturatingAccumulation &&
                     tile % m->MGranularity == 0 && tile % m->NGranularity == 0 &&
-                    32 % m->KGranularity == 0 && n <= most;
+                    32 % m->KGranularity == 0 && n <= most && stores_f16(list, count, m);
         uint32_t had = best.local;
         if (fits && (!had || (had > wanted ? n < had : n > had && n <= wanted)))
             best = (struct matrix2){n, m->MGranularity, m->NGranularity};

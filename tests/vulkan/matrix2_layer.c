@@ -3,7 +3,8 @@
  * whole workgroup, of flexible dimensions, with tensor addressing, operations on elements and sums
  * of rows: VK_LAYER_FIGMENT_matrix2. The kernels are run by an interpreter (matrix2_run.c), the
  * driver is not told. FIGMENT_TEST_MATRIX2 is the list of granularities and invocations, "32x32x16
- * 128, 64x64x16 256"; all are f16 products with f32 sums. The list of the first extension
+ * 128, 64x64x16 256"; all are f16 products, with sums of 32 and of
+ * 16 bits ("32x32x16 128 f32": of 32 alone). The list of the first extension
  * (VK_KHR_cooperative_matrix) is empty.
  */
 #include "tests/vulkan/matrix2_run.h"

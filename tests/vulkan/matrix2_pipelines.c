@@ -17,43 +17,82 @@ static VkPhysicalDeviceCooperativeMatrix2FeaturesNV enabled;
 
 /* ---- what is claimed, and what a pipeline may have of it ---- */
 
+/* Each item is an entry with 32-bit sums, and one with 16-bit sums unless it says "f32". */
 VkResult matrix2_dimensions(uint32_t *count,
                             VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list)
 {
     const char *text = g_getenv("FIGMENT_TEST_MATRIX2");
     g_auto(GStrv) items = g_strsplit(text ? text : "32x32x16 128, 32x32x16 256", ", ", -1);
-    uint32_t n = g_strv_length(items);
-    for (uint32_t i = 0; list && i < n && i < *count; i++) {
-        VkCooperativeMatrixFlexibleDimensionsPropertiesNV *m = &list[i];
-        if (sscanf(items[i], "%ux%ux%u %u", &m->MGranularity, &m->NGranularity, &m->KGranularity,
-                   &m->workgroupInvocations) != 4)
-            g_error("FIGMENT_TEST_MATRIX2: “%s”", items[i]);
-        m->AType = m->BType = VK_COMPONENT_TYPE_FLOAT16_KHR;
-        m->CType = m->ResultType = VK_COMPONENT_TYPE_FLOAT32_KHR;
-        m->saturatingAccumulation = VK_FALSE;
-        m->scope = VK_SCOPE_WORKGROUP_KHR;
-    }
-    VkResult result = list && *count < n ? VK_INCOMPLETE : VK_SUCCESS;
-    *count = list ? MIN(*count, n) : n;
-    return result;
+    uint32_t n = 0, room = list ? *count : 0;
+    for (uint32_t i = 0; items[i]; i++)
+        for (int half = 0; half < (strstr(items[i], "f32") ? 1 : 2); half++, n++) {
+            VkCooperativeMatrixFlexibleDimensionsPropertiesNV unlisted;
+            VkCooperativeMatrixFlexibleDimensionsPropertiesNV *m = n < room ? &list[n] : &unlisted;
+            if (sscanf(items[i], "%ux%ux%u %u", &m->MGranularity, &m->NGranularity,
+                       &m->KGranularity, &m->workgroupInvocations) != 4)
+                g_error("FIGMENT_TEST_MATRIX2: “%s”", items[i]);
+            m->AType = m->BType = VK_COMPONENT_TYPE_FLOAT16_KHR;
+            m->CType = half ? VK_COMPONENT_TYPE_FLOAT16_KHR : VK_COMPONENT_TYPE_FLOAT32_KHR;
+            m->ResultType = m->CType;
+            m->saturatingAccumulation = VK_FALSE;
+            m->scope = VK_SCOPE_WORKGROUP_KHR;
+        }
+    *count = list ? MIN(room, n) : n;
+    return list && room < n ? VK_INCOMPLETE : VK_SUCCESS;
 }
 
-static bool listed(const struct interpreter_product *p, uint32_t invocations)
+/* Rows and columns are multiples of an entry's, of its types (A and B are of 16 bits). */
+static bool fits(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *entry,
+                 const struct interpreter_matrix *m)
+{
+    enum { A, B, ACCUMULATOR };
+    uint32_t rows = m->use == B ? entry->KGranularity : entry->MGranularity;
+    uint32_t columns = m->use == A ? entry->KGranularity : entry->NGranularity;
+    VkComponentTypeKHR type = m->use == ACCUMULATOR ? entry->CType : entry->AType;
+    return m->rows % rows == 0 && m->columns % columns == 0 &&
+           type == (m->bits == 16 ? VK_COMPONENT_TYPE_FLOAT16_KHR : VK_COMPONENT_TYPE_FLOAT32_KHR);
+}
+
+static bool listed(const struct interpreter_matrix *matrices, size_t n, uint32_t invocations)
 {
     VkCooperativeMatrixFlexibleDimensionsPropertiesNV list[16];
     uint32_t count = G_N_ELEMENTS(list);
     matrix2_dimensions(&count, list);
-    for (uint32_t i = 0; i < count; i++)
-        if (p->m % list[i].MGranularity == 0 && p->n % list[i].NGranularity == 0 &&
-            p->k % list[i].KGranularity == 0 && invocations == list[i].workgroupInvocations)
-            return MAX(MAX(p->m, p->n), p->k) <= MATRIX2_MAX_DIMENSION;
+    for (uint32_t i = 0; i < count; i++) {
+        bool all = invocations == list[i].workgroupInvocations;
+        for (size_t k = 0; k < n; k++)
+            all = all && fits(&list[i], &matrices[k]) &&
+                  MAX(matrices[k].rows, matrices[k].columns) <= MATRIX2_MAX_DIMENSION;
+        if (all)
+            return true;
+    }
     return false;
+}
+
+/* The matrices of a product fit one entry; any other matrix fits some. */
+static void check_matrices(const struct interpreter *m)
+{
+    size_t product_count, matrix_count;
+    const struct interpreter_product *products = interpreter_products(m, &product_count);
+    const struct interpreter_matrix *matrices = interpreter_matrices(m, &matrix_count);
+    uint32_t invocations = interpreter_invocations(m);
+    for (size_t i = 0; i < product_count; i++) {
+        const struct interpreter_product *p = &products[i];
+        struct interpreter_matrix of[] = {
+            {p->m, p->k, 0, 16}, {p->k, p->n, 1, 16}, {p->m, p->n, 2, 32}};
+        if (!listed(of, G_N_ELEMENTS(of), invocations))
+            g_error("matrix2: a product of %ux%ux%u by %u invocations is not listed", p->m, p->n,
+                    p->k, invocations);
+    }
+    for (size_t i = 0; i < matrix_count; i++)
+        if (!listed(&matrices[i], 1, invocations))
+            g_error("matrix2: a matrix of %ux%u, use %u, %u bits, by %u invocations is not listed",
+                    matrices[i].rows, matrices[i].columns, matrices[i].use, matrices[i].bits,
+                    invocations);
 }
 
 static void check_pipeline(const struct interpreter *m)
 {
-    size_t count;
-    const struct interpreter_product *products = interpreter_products(m, &count);
     uint32_t invocations = interpreter_invocations(m);
     if (!enabled.cooperativeMatrixWorkgroupScope || !enabled.cooperativeMatrixFlexibleDimensions ||
         !enabled.cooperativeMatrixTensorAddressing ||
@@ -64,10 +103,7 @@ static void check_pipeline(const struct interpreter *m)
         g_error("matrix2: a kernel has what the device was not asked for");
     if (invocations > MATRIX2_MAX_INVOCATIONS)
         g_error("matrix2: a workgroup of %u invocations", invocations);
-    for (size_t i = 0; i < count; i++)
-        if (!listed(&products[i], invocations))
-            g_error("matrix2: a product of %ux%ux%u by %u invocations is not listed", products[i].m,
-                    products[i].n, products[i].k, invocations);
+    check_matrices(m);
 }
 
 void matrix2_enable(const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *features)
@@ -165,6 +201,8 @@ static void free_pipeline(void *pipeline)
 
 void matrix2_pipelines_enter(void)
 {
+    if (modules)
+        return;
     modules = matrix2_table(free_module);
     pipelines = matrix2_table(free_pipeline);
 }

@@ -1,16 +1,17 @@
 /*
  * Which cooperative matrices of a device the back end takes: those that its kernel is written for,
  * with f16 inputs, f32 sums, one subgroup. A layer makes the software device claim them
- * (tests/vulkan/shapes_layer.c); nothing is run on them.
+ * (tests/vulkan/shapes_layer.c); nothing is run on them. With "matrix2" which matrices of a whole
+ * workgroup (tests/vulkan/matrix2_layer.c).
  */
 #include "compute/vulkan/internal.h"
 #include "tests/check.h"
 
 /* The list of kernels in the sentence that refuses an unknown one. */
-static char *kernels(const char *claimed, enum dtype precision)
+static char *kernels(const char *variable, const char *claimed, enum dtype precision)
 {
     GError *error = NULL;
-    g_setenv("FIGMENT_TEST_MATRICES", claimed, true);
+    g_setenv(variable, claimed, true);
     g_setenv("FIGMENT_VULKAN_PATH", "none", true);
     struct backend *b = vulkan_backend_create(NULL, precision, &error);
     CHECK(!b && error && strstr(error->message, "It can be: "), "%s",
@@ -24,12 +25,36 @@ static char *kernels(const char *claimed, enum dtype precision)
 
 static void expect(const char *claimed, enum dtype precision, const char *expected)
 {
-    g_autofree char *list = kernels(claimed, precision);
+    g_autofree char *list = kernels("FIGMENT_TEST_MATRICES", claimed, precision);
     CHECK_STR(list, expected);
 }
 
-int main(void)
+static void expect_matrix2(const char *claimed, enum dtype precision, bool taken)
 {
+    g_autofree char *list = kernels("FIGMENT_TEST_MATRIX2", claimed, precision);
+    CHECK(list && (strstr(list, "matrix2") != NULL) == taken, "%s: %s", claimed, list);
+}
+
+static int matrix2(void)
+{
+    static const char all[] = "32x32x16 128, 32x32x16 256";
+    expect_matrix2(all, DTYPE_F16, true);
+    expect_matrix2(all, DTYPE_F32, false);
+    expect_matrix2("64x64x32 256", DTYPE_F16, true);
+    /* What is stored in 16 bits is a matrix as well. */
+    expect_matrix2("32x32x16 128 f32, 32x32x16 256 f32", DTYPE_F16, false);
+    expect_matrix2("32x32x16 128 f32, 16x16x32 128", DTYPE_F16, true);
+    /* Too deep, too large for the smaller tile, too many invocations */
+    expect_matrix2("32x32x64 128", DTYPE_F16, false);
+    expect_matrix2("128x64x16 256", DTYPE_F16, false);
+    expect_matrix2("32x32x16 2048", DTYPE_F16, false);
+    return check_result();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "matrix2") == 0)
+        return matrix2();
     static const char all[] =
         "16x16x16 hhff, 16x8x16 hhff, 8x16x16 hhff, 8x8x8 hhff, 16x16x8 hhff, 32x32x32 hhff";
     expect(all, DTYPE_F16,

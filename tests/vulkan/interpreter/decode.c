@@ -357,6 +357,7 @@ struct interpreter *interpreter_create(const uint32_t *words, size_t count, cons
     m->decorations = g_array_new(false, false, sizeof(struct decoration));
     m->capabilities = g_array_new(false, false, sizeof(uint32_t));
     m->products = g_array_new(false, false, sizeof(struct interpreter_product));
+    m->matrices = g_array_new(false, false, sizeof(struct interpreter_matrix));
     m->types = g_ptr_array_new_with_free_func(free_type);
     m->operand_lists = g_ptr_array_new_with_free_func(g_free);
     m->code = g_array_new(false, true, sizeof(struct instruction));
@@ -382,6 +383,7 @@ void interpreter_destroy(struct interpreter *m)
     g_array_free(m->code, true);
     g_ptr_array_free(m->operand_lists, true);
     g_ptr_array_free(m->types, true);
+    g_array_free(m->matrices, true);
     g_array_free(m->products, true);
     g_array_free(m->capabilities, true);
     g_array_free(m->decorations, true);
@@ -408,4 +410,10 @@ const struct interpreter_product *interpreter_products(const struct interpreter 
 {
     *count = m->products->len;
     return (const struct interpreter_product *)(void *)m->products->data;
+}
+
+const struct interpreter_matrix *interpreter_matrices(const struct interpreter *m, size_t *count)
+{
+    *count = m->matrices->len;
+    return (const struct interpreter_matrix *)(void *)m->matrices->data;
 }

@@ -43,6 +43,11 @@ struct interpreter_product {
     uint32_t m, n, k;
 };
 
+/* A type of matrices: use 0 A, 1 B, 2 accumulator, of 16 or 32 bits. */
+struct interpreter_matrix {
+    uint32_t rows, columns, use, bits;
+};
+
 /* Whether a module is of the kind that this is for: it has tensor addressing. */
 bool interpreter_wants(const uint32_t *words, size_t count);
 /* The words are copied. Ends the program when the module is not understood. Any thread. */
@@ -56,5 +61,7 @@ uint32_t interpreter_invocations(const struct interpreter *module);
 /* The matrix products in the module; owned by it. */
 const struct interpreter_product *interpreter_products(const struct interpreter *module,
                                                        size_t *count);
+const struct interpreter_matrix *interpreter_matrices(const struct interpreter *module,
+                                                      size_t *count);
 /* Runs all workgroups, on two threads when there are many; returns when all is done. */
 void interpreter_run(const struct interpreter *module, const struct interpreter_dispatch *dispatch);

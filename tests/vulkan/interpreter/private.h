@@ -132,7 +132,7 @@ struct interpreter {
     size_t constant_count;
     struct value *values; /* by id */
     uint32_t bound;
-    GArray *decorations, *capabilities, *products;
+    GArray *decorations, *capabilities, *products, *matrices;
     GPtrArray *types, *operand_lists;
     GArray *code;      /* struct instruction */
     GArray *functions; /* struct function */

@@ -110,6 +110,8 @@ static void type_matrix(struct interpreter *m, const uint32_t *w, uint32_t count
     t->rows = rows;
     t->columns = columns;
     t->use = (enum matrix_use)use;
+    struct interpreter_matrix matrix = {rows, columns, use, of->width};
+    g_array_append_val(m->matrices, matrix);
 }
 
 static uint32_t dimensions(const struct interpreter *m, uint32_t id)
