@@ -178,10 +178,17 @@ static bool write_set(struct commands *c, guint index, VkBuffer spare, GError **
     return true;
 }
 
-static bool overlap(const struct binding *a, const struct binding *b)
+/* What a dispatch may touch: of a view, its room as well. */
+static uint64_t end_of(const struct device *d, const struct binding *b)
 {
-    return a->buffer == b->buffer && (a->write || b->write) && a->offset < b->offset + b->bytes &&
-           b->offset < a->offset + a->bytes;
+    bool view = b->texels != VK_FORMAT_UNDEFINED;
+    return b->offset + (view ? view_bytes(d, b->bytes) : b->bytes);
+}
+
+static bool overlap(const struct device *d, const struct binding *a, const struct binding *b)
+{
+    return a->buffer == b->buffer && (a->write || b->write) && a->offset < end_of(d, b) &&
+           b->offset < end_of(d, a);
 }
 
 static void barrier(struct commands *c, VkCommandBuffer to)
@@ -211,7 +218,8 @@ static void record_dispatch(struct commands *c, VkCommandBuffer to, guint index,
     bool wait = false;
     for (int i = 0; i < dispatch->binding_count && !wait; i++)
         for (guint j = 0; j < touched->len && !wait; j++)
-            wait = overlap(&dispatch->bindings[i], &g_array_index(touched, struct binding, j));
+            wait =
+                overlap(c->d, &dispatch->bindings[i], &g_array_index(touched, struct binding, j));
     if (wait) {
         barrier(c, to);
         c->stats.barriers++;
