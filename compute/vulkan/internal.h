@@ -75,6 +75,9 @@ struct vulkan_program {
  * and writes a small file next to the pipeline cache. FIGMENT_VULKAN_PATH goes before. */
 bool selftest_choose(struct vulkan_backend *b, GError **error);
 
+/* What its layers are filled with: 1/64 steps in [-1, 1), exact in 16 bits. */
+float selftest_value(size_t i, unsigned seed);
+
 /* selftest_attention.c: the error of attention as it runs now, relative to its norm: the worst of
  * some layers. Weights and output are rounded to 16 bits, which are half of what is allowed. */
 #define SELFTEST_ATTENTION_ERROR 4e-4

@@ -30,16 +30,6 @@ static const struct layer layers[] = {
 /* Rows of the output that are looked at */
 #define ROWS 48
 
-/* 1/64 steps in [-1, 1): exact in 16 bits */
-static float value_at(size_t i, unsigned seed)
-{
-    uint32_t z = (uint32_t)i * 2246822519u + seed * 2654435761u;
-    z ^= z >> 15;
-    z *= 3266489917u;
-    z ^= z >> 13;
-    return (float)((int)(z % 128) - 64) / 64;
-}
-
 static size_t width_of(const struct layer *l)
 {
     return (size_t)l->heads * (size_t)l->head_size;
@@ -47,19 +37,19 @@ static size_t width_of(const struct layer *l)
 
 static float query_at(const struct layer *l, int row, int head, int d)
 {
-    return value_at((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 1);
+    return selftest_value((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 1);
 }
 
 /* Small in the first half of a picture's keys: the maximum grows. */
 static float key_at(const struct layer *l, int row, int head, int d)
 {
-    float x = value_at((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 2);
+    float x = selftest_value((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 2);
     return row % l->keys < l->keys / 2 ? x / 8 : x;
 }
 
 static float value_of(const struct layer *l, int row, int head, int d)
 {
-    return value_at((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 3);
+    return selftest_value((size_t)row * width_of(l) + (size_t)(head * l->head_size + d), 3);
 }
 
 static double scale_of(const struct layer *l)
