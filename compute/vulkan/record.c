@@ -258,7 +258,7 @@ static void record_copies(struct commands *c, VkCommandBuffer to, const GArray *
                                     &out, 0, NULL, 0, NULL);
 }
 
-static bool record_piece(struct commands *c, struct piece *piece, GError **error)
+VkResult commands_begin(struct commands *c, VkCommandBuffer *to)
 {
     const struct vk_api *vk = &c->d->vk;
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -266,10 +266,15 @@ static bool record_piece(struct commands *c, struct piece *piece, GError **error
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                         .commandBufferCount = 1};
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VkResult result = vk->AllocateCommandBuffers(c->d->handle, &info, to);
+    return result ? result : vk->BeginCommandBuffer(*to, &begin);
+}
+
+static bool record_piece(struct commands *c, struct piece *piece, GError **error)
+{
+    const struct vk_api *vk = &c->d->vk;
     uint32_t query = 2 * c->pieces->len;
-    VkResult result = vk->AllocateCommandBuffers(c->d->handle, &info, &piece->commands);
-    if (!result)
-        result = vk->BeginCommandBuffer(piece->commands, &begin);
+    VkResult result = commands_begin(c, &piece->commands);
     if (!result) {
         GArray *touched = g_array_new(false, false, sizeof(struct binding));
         barrier(c, piece->commands); /* to all that was submitted before */
@@ -362,7 +367,7 @@ bool commands_finish(struct commands *c, VkBuffer spare, const int *cancel, GErr
     for (int i = 0; i < IN_FLIGHT; i++)
         if (!(c->flights[i].fence = gpu_fence(c->d, error)))
             return false;
-    if (!create_pool(c, error) || !commands_warm(c, cancel, error))
+    if (c->d->lavapipe && (!create_pool(c, error) || !commands_warm(c, cancel, error)))
         return false;
     create_times(c);
     return commands_record(c, c->one_dispatch ? CUT_BY_DISPATCH : CUT_BY_TIME, error);

@@ -26,14 +26,7 @@ static char *variant_of(const struct dispatch *dispatch)
 static VkResult record_empty(struct commands *c, guint index, VkCommandBuffer *to)
 {
     const struct vk_api *vk = &c->d->vk;
-    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                        .commandPool = c->command_pool,
-                                        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-                                        .commandBufferCount = 1};
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    VkResult result = vk->AllocateCommandBuffers(c->d->handle, &info, to);
-    if (!result)
-        result = vk->BeginCommandBuffer(*to, &begin);
+    VkResult result = commands_begin(c, to);
     if (result)
         return result;
     commands_bind(c, *to, index);
@@ -62,7 +55,7 @@ bool commands_warm(struct commands *c, const int *cancel, GError **error)
 {
     gint64 begun = g_get_monotonic_time(), last = begun, longest = 0;
     int count = 0;
-    for (guint i = 0; c->d->lavapipe && i < c->dispatches->len; i++) {
+    for (guint i = 0; i < c->dispatches->len; i++) {
         g_autofree char *variant = variant_of(&g_array_index(c->dispatches, struct dispatch, i));
         if (pipelines_is_warm(c->p, variant))
             continue;
