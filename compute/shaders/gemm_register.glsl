@@ -14,19 +14,14 @@ layout(constant_id = 4) const uint ROWS = 16;
 #define EACH4(M, b) M(0, b) M(1, b) M(2, b) M(3, b)
 #define EACH4_MORE(M, b) M(4, b) M(5, b) M(6, b) M(7, b)
 #define EACH8(M, b) EACH4(M, b) EACH4_MORE(M, b)
-#define LOW(r, a) s##r += subgroupShuffle(a, r) * w;
-#define HIGH(r, a) t##r += subgroupShuffle(a, r) * w;
-#define COLUMN(low, high, k)                                                                       \
-    {                                                                                              \
-        vec4 w = QUAD(w, wi + (k) * 8);                                                            \
-        EACH4(LOW, low)                                                                            \
-        if (ROWS > 4) {                                                                            \
-            EACH4_MORE(LOW, low)                                                                   \
-        }                                                                                          \
-        if (ROWS > 8) {                                                                            \
-            EACH8(HIGH, high)                                                                      \
-        }                                                                                          \
-    }
+/* A row takes four channels at once, so that its sums are loaded and stored once for them. */
+#define ROW(s, r, a)                                                                               \
+    s += subgroupShuffle(a.x, r) * w0;                                                             \
+    s += subgroupShuffle(a.y, r) * w1;                                                             \
+    s += subgroupShuffle(a.z, r) * w2;                                                             \
+    s += subgroupShuffle(a.w, r) * w3;
+#define LOW(r, a) ROW(s##r, r, a)
+#define HIGH(r, a) ROW(t##r, r, a)
 #define COLUMNS(q)                                                                                 \
     {                                                                                              \
         /* the packed weight is 0 behind the last channel, but the next pixel may be a NaN */      \
@@ -34,10 +29,15 @@ layout(constant_id = 4) const uint ROWS = 16;
         vec4 a = low_inside && within ? read_x(low, c + q * 4, p.inputs) : vec4(0.0);              \
         vec4 b = ROWS > 8 && high_inside && within ? read_x(high, c + q * 4, p.inputs)             \
                                                    : vec4(0.0);                                    \
-        COLUMN(a.x, b.x, q * 4)                                                                    \
-        COLUMN(a.y, b.y, q * 4 + 1)                                                                \
-        COLUMN(a.z, b.z, q * 4 + 2)                                                                \
-        COLUMN(a.w, b.w, q * 4 + 3)                                                                \
+        vec4 w0 = QUAD(w, wi + (q) * 32), w1 = QUAD(w, wi + (q) * 32 + 8);                         \
+        vec4 w2 = QUAD(w, wi + (q) * 32 + 16), w3 = QUAD(w, wi + (q) * 32 + 24);                   \
+        EACH4(LOW, a)                                                                              \
+        if (ROWS > 4) {                                                                            \
+            EACH4_MORE(LOW, a)                                                                     \
+        }                                                                                          \
+        if (ROWS > 8) {                                                                            \
+            EACH8(HIGH, b)                                                                         \
+        }                                                                                          \
     }
 
 void main()
