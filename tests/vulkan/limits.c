@@ -163,8 +163,9 @@ static void submissions_adapt(void)
     struct net net = net_record(8);
     g_autofree float *first = g_new0(float, net.out_count);
     g_autofree float *second = g_new0(float, net.out_count);
+    bool good = net_finish(&net, b, &error);
     slow = true;
-    bool good = net_finish(&net, b, &error) && net_run(&net, first, &error);
+    good = good && net_run(&net, first, &error);
     CHECK(good, "%s", error ? error->message : "");
     slow = false;
     int before = stats_of(&net).submissions;
