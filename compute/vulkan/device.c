@@ -190,6 +190,8 @@ static void lower_limits(struct device *d, struct limits *l)
             l->shared = MIN(l->shared, (uint32_t)n);
         else if (g_str_has_prefix(*part, "groups="))
             l->groups = MIN(l->groups, (uint32_t)n);
+        else if (g_str_has_prefix(*part, "trips="))
+            l->trips = MIN(l->trips, n);
         else if (g_str_has_prefix(*part, "tile="))
             l->tile = n >= 128 ? 128 : n >= 64 ? 64 : 32;
         else if (g_str_has_prefix(*part, "flops="))
@@ -218,6 +220,7 @@ static void read_limits(struct device *d, const VkPhysicalDeviceLimits *p, uint6
     l->groups = MIN(MIN(l->groups, p->maxComputeWorkGroupCount[2]), 65535);
     l->alignment = (uint32_t)MAX(
         MAX(p->minStorageBufferOffsetAlignment, p->minTexelBufferOffsetAlignment), 64);
+    l->trips = d->lavapipe ? LAVAPIPE_TRIPS : UINT64_MAX;
     l->tile = 128;
     l->flops = 1e9;
     l->fill = 256;

@@ -3,7 +3,8 @@
  * the rest of compute/vulkan/ plans with. Owned by the back end, used by its thread.
  *
  * Limits can only be lowered for tests, by FIGMENT_VULKAN_LIMITS, a list such as
- * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, flops, fill;
+ * "range=16777216,heap=268435456,invocations=128" (also: allocation, shared, groups, trips, flops,
+ * fill;
  * "wait=", which can be raised as well; "plain=1": lavapipe runs the kernels of GPUs; "unmapped=1":
  * the CPU does not see device memory, as on most cards).
  */
@@ -13,6 +14,9 @@
 #include "compute/vulkan/vulkan.h"
 
 #define VIEW_ROOM 256 /* bytes behind every buffer where shaders read through texel buffers */
+/* lavapipe (Mesa 22.3) silently ends loops after this many trips of an invocation, all its loops
+ * together */
+#define LAVAPIPE_TRIPS 65535
 #define DEVICE_MAX_MATRIX_SHAPES 8
 #define DEVICE_MATRIX2_TILES 2
 
@@ -32,6 +36,7 @@ struct limits {
     uint64_t texels;     /* elements of one texel buffer */
     uint64_t allocation; /* bytes of one allocation */
     uint64_t heap;       /* bytes of device-local memory */
+    uint64_t trips;      /* of loops in an invocation */
     uint32_t invocations, shared, groups;
     double wait;        /* seconds that a submission may take before it counts as hung */
     double flops;       /* that a dispatch may have however slow the device seems: 1e9 */

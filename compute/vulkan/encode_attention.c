@@ -7,6 +7,7 @@
 
 #include "compute/shaders/push.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define ROW_STEP 256
@@ -112,8 +113,7 @@ static bool find_matrix(const struct vulkan_backend *b, const struct heads *h,
         *k = matrix_of(b, head, t->rows, t->groups);
         uint64_t groups = ceil_div(h->queries, k->queries) * h->batch * h->count;
         if ((!t->many || groups >= l->fill) && k->local <= MIN(l->invocations, 512) &&
-            matrix_shared(k, s->m) <= l->shared &&
-            (!b->d->lavapipe || matrix_trips(b, k, h->keys) <= LAVAPIPE_TRIPS))
+            matrix_shared(k, s->m) <= l->shared && matrix_trips(b, k, h->keys) <= l->trips)
             return true;
     }
     return false;
@@ -220,6 +220,15 @@ static uint64_t row_step(const struct encoder *e, uint64_t row_bytes)
     return step;
 }
 
+static bool too_many(const struct encoder *e, uint64_t keys, GError **error)
+{
+    g_set_error(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER,
+                _("“%s” cannot compare %zu places of a picture with each other. Try a smaller "
+                  "picture, or make it on the CPU."),
+                e->b->d->info.name, (size_t)keys);
+    return false;
+}
+
 bool encode_attention(struct encoder *e, const struct node *n, GError **error)
 {
     struct heads h = {.batch = (uint64_t)n->in[0]->dims[0],
@@ -233,6 +242,8 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
                       .y = span_of(e, n->out)};
     h.head_size = h.width / h.count;
     struct kernel k = kernel_of(e->b, &h);
+    if (k.trips > e->b->d->limits.trips)
+        return too_many(e, h.keys, error);
     uint64_t row = h.width * dtype_size(e->b->base.precision), most;
     uint64_t range = e->b->d->limits.range, align = e->b->d->limits.alignment;
     bool together = h.batch * MAX(h.queries, h.keys) * row + 15 <= range &&

@@ -57,7 +57,7 @@ void commands_add(struct commands *c, const struct dispatch *dispatch)
     const struct limits *l = &c->d->limits;
     for (int i = 0; i < 3; i++)
         g_assert(dispatch->groups[i] >= 1 && dispatch->groups[i] <= l->groups);
-    g_assert(!c->d->lavapipe || dispatch->trips <= LAVAPIPE_TRIPS);
+    g_assert(dispatch->trips <= l->trips);
     g_assert(dispatch->push_bytes <= PUSH_BYTES && dispatch->binding_count <= MAX_BINDINGS);
     for (int i = 0; i < dispatch->binding_count; i++) {
         const struct binding *b = &dispatch->bindings[i];

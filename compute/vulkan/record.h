@@ -10,9 +10,6 @@
 #include "compute/vulkan/pipelines.h"
 
 #define MAX_BINDINGS 10
-/* lavapipe (Mesa 22.3) silently ends loops after this many trips of an invocation, all its loops
- * together */
-#define LAVAPIPE_TRIPS 65535
 
 struct binding {
     uint32_t slot;

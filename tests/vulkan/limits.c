@@ -2,7 +2,8 @@
  * A device with small limits gives the same picture: ranges of 200 kB cut every tensor of the small
  * network into windows, 128 invocations, 700 groups; so does one whose memory the CPU does not see,
  * and one that is so slow that products are cut. Also: no dispatch has more loop trips than
- * lavapipe runs, memory that runs out is a sentence and is given back.
+ * lavapipe runs, memory that runs out and loops that are too long are a sentence, and memory is
+ * given back.
  */
 #include "compute/tape_private.h"
 #include "compute/vulkan/internal.h"
@@ -122,6 +123,45 @@ static void deep_loops(void)
     backend_destroy(b);
 }
 
+/* NULL = it failed. */
+static float *attend(const char *limits, GError **error)
+{
+    enum { LENGTH = 300, WIDTH = 40 };
+    struct backend *b = create(limits, DTYPE_F32);
+    struct tape *t = tape_create("attention");
+    struct tensor *q = tape_input(t, "q", DTYPE_F32, 3, (int64_t[]){1, LENGTH, WIDTH});
+    tape_output(t, "y", op_attention(t, q, q, q, (struct attention_params){.heads = 1}));
+    g_autofree float *in = g_new(float, LENGTH *WIDTH);
+    float *out = g_new0(float, LENGTH *WIDTH);
+    for (int i = 0; i < LENGTH * WIDTH; i++)
+        in[i] = sinf((float)i * 0.37f);
+    bool good = tape_finish(t, b, NULL, error);
+    if (good) {
+        tape_write(t, "q", in);
+        good = tape_run(t, NULL, error);
+    }
+    if (good)
+        tape_read(t, "y", out);
+    else
+        g_clear_pointer(&out, g_free);
+    tape_destroy(t);
+    backend_destroy(b);
+    return out;
+}
+
+/* Too many keys for a loop: a sentence. */
+static void short_loops(void)
+{
+    GError *error = NULL;
+    g_autofree float *usual = attend("trips=100", &error);
+    CHECK(usual, "%s", error ? error->message : "");
+    g_autofree float *none = attend("trips=99", &error);
+    CHECK(!none && g_error_matches(error, VULKAN_ERROR, VULKAN_ERROR_DRIVER));
+    CHECK(error && strstr(error->message, "cannot compare 300 places"), "%s",
+          error ? error->message : "");
+    g_clear_error(&error);
+}
+
 /* A weight that is bound in windows of columns is split where the whole product would not be. */
 static void split_windows(void)
 {
@@ -190,5 +230,6 @@ int main(void)
     split_windows();
     memory_runs_out();
     deep_loops();
+    short_loops();
     return check_result();
 }
