@@ -1,128 +1,207 @@
 #version 450
 /*
- * attention on lavapipe, in the way of gemm_register.glsl: one subgroup of 8 lanes computes 16
- * queries; a lane holds the scores of 4 keys of a tile of 32, and BLOCKS * 4 columns of the output.
+ * attention on lavapipe: one subgroup of 8 lanes computes 32 queries, lane l those of l, l + 8,
+ * l + 16 and l + 24 (a to d), so that nothing of softmax crosses lanes. Keys and values lie across
+ * the lanes and are spread from constant ones, as in gemm_register.glsl.
+ *
+ * Lavapipe compiles a shader when it first runs, in a time that grows faster than the code. So
+ * this one is short: a loop over keys or columns works on the first of a row of variables and then
+ * moves the others up. They are floats, because all of a vector that lives through a loop is loaded
+ * for each of its components.
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 #include "attention.glsl"
 
-/* 32 output columns each, 1 to 3 */
-layout(constant_id = 2) const uint BLOCKS = 1;
+layout(constant_id = 2) const uint COLUMNS = 32; /* of the output: a multiple of 4, at most 80 */
+layout(constant_id = 3) const bool CAUSAL = false;
+layout(constant_id = 4) const bool DEEP = false; /* 16 channels of a head a trip, not 4 */
 
-#define EACH8(M, a)                                                                                \
-    M(0, a) M(1, a) M(2, a) M(3, a) M(4, a) M(5, a) M(6, a) M(7, a)
-#define EACH16(M, a)                                                                               \
-    EACH8(M, a) M(8, a) M(9, a) M(10, a) M(11, a) M(12, a) M(13, a) M(14, a) M(15, a)
+#define KEYS 16 /* a step: h0 to h7, i0 to i7 */
+#define EACH8(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
 
-#define LOW(r, a) s##r += subgroupShuffle(a, r) * keys4;
-#define DEPTH(c)                                                                                   \
+/* A number for each of the 4 queries of a lane. */
+#define ZERO(n) float n##_a = 0.0, n##_b = 0.0, n##_c = 0.0, n##_d = 0.0;
+#define TOGETHER(n) vec4(n##_a, n##_b, n##_c, n##_d)
+#define MULTIPLY(n, by)                                                                            \
+    n##_a *= by.x;                                                                                 \
+    n##_b *= by.y;                                                                                 \
+    n##_c *= by.z;                                                                                 \
+    n##_d *= by.w;
+#define ADD(n, spread, by)                                                                         \
     {                                                                                              \
-        vec4 keys4 = vec4(k0.c, k1.c, k2.c, k3.c);                                                 \
-        EACH8(LOW, low.c)                                                                          \
-        s8 += subgroupShuffle(high.c, 0) * keys4;                                                  \
-        s9 += subgroupShuffle(high.c, 1) * keys4;                                                  \
-        s10 += subgroupShuffle(high.c, 2) * keys4;                                                 \
-        s11 += subgroupShuffle(high.c, 3) * keys4;                                                 \
-        s12 += subgroupShuffle(high.c, 4) * keys4;                                                 \
-        s13 += subgroupShuffle(high.c, 5) * keys4;                                                 \
-        s14 += subgroupShuffle(high.c, 6) * keys4;                                                 \
-        s15 += subgroupShuffle(high.c, 7) * keys4;                                                 \
+        float one = spread;                                                                        \
+        n##_a += one * by.x;                                                                       \
+        n##_b += one * by.y;                                                                       \
+        n##_c += one * by.z;                                                                       \
+        n##_d += one * by.w;                                                                       \
     }
-/* d beyond the head reads zeros */
-#define DEPTH_QUAD(d)                                                                              \
+#define MOVE(to, from)                                                                             \
+    to##_a = from##_a;                                                                             \
+    to##_b = from##_b;                                                                             \
+    to##_c = from##_c;                                                                             \
+    to##_d = from##_d;
+#define TURN(n)                                                                                    \
     {                                                                                              \
-        vec4 low = head_q(low_row, head, d), high = head_q(high_row, head, d);                     \
-        vec4 k0 = head_k(key_rows.x, head, d), k1 = head_k(key_rows.y, head, d);                   \
-        vec4 k2 = head_k(key_rows.z, head, d), k3 = head_k(key_rows.w, head, d);                   \
-        DEPTH(x) DEPTH(y) DEPTH(z) DEPTH(w)                                                        \
+        float first = n##_a;                                                                       \
+        n##_a = n##_b;                                                                             \
+        n##_b = n##_c;                                                                             \
+        n##_c = n##_d;                                                                             \
+        n##_d = first;                                                                             \
     }
-#define DECLARE(r, unused)                                                                              \
-    vec4 o##r = vec4(0), m##r = vec4(0), n##r = vec4(0);                                           \
-    float best##r = NEVER, sum##r = 0.0;
-#define SCORES(r, unused) vec4 s##r = vec4(0);
-#define SOFTMAX(r, unused)                                                                              \
+
+/* Where d is behind the head, what is read is not used, but it is in the head. */
+#define READ(name, at, d)                                                                          \
+    (ALIGNED ? QUAD(name, (at) + min(d, p.head_size - 4) >> 2)                                     \
+             : head_##name((at) / p.width, head, d))
+#define START(row) ((row) * p.width + head * p.head_size)
+
+#define SCORE(h, l) ZERO(h##l)
+#define PRODUCT(h, l)                                                                              \
+    ADD(h##l, subgroupShuffle(k_##h.x, l), q_x)                                                    \
+    ADD(h##l, subgroupShuffle(k_##h.y, l), q_y)                                                    \
+    ADD(h##l, subgroupShuffle(k_##h.z, l), q_z)                                                    \
+    ADD(h##l, subgroupShuffle(k_##h.w, l), q_w)
+#define PRODUCTS(d)                                                                                \
     {                                                                                              \
-        uvec4 at = key + lane + uvec4(0, 8, 16, 24);                                               \
-        bvec4 hidden = greaterThanEqual(at, uvec4(min(p.keys, limit + r * causal)));               \
-        s##r = mix(s##r * p.scale, vec4(NEVER), hidden);                                           \
-        float top = max(max(s##r.x, s##r.y), max(s##r.z, s##r.w));                                 \
-        top = max(top, subgroupShuffleXor(top, 1));                                                \
-        top = max(top, subgroupShuffleXor(top, 2));                                                \
-        top = max(max(top, subgroupShuffleXor(top, 4)), best##r);                                  \
-        float factor = exp(best##r - top);                                                         \
-        best##r = top;                                                                             \
-        s##r = exp(s##r - top);                                                                    \
-        sum##r = sum##r * factor + (s##r.x + s##r.y) + (s##r.z + s##r.w);                          \
-        o##r *= factor;                                                                            \
-        if (BLOCKS > 1)                                                                            \
-            m##r *= factor;                                                                        \
-        if (BLOCKS > 2)                                                                            \
-            n##r *= factor;                                                                        \
+        vec4 a = READ(q, q_at.x, d), b = READ(q, q_at.y, d);                                       \
+        vec4 c = READ(q, q_at.z, d), e = READ(q, q_at.w, d);                                       \
+        vec4 q_x = vec4(a.x, b.x, c.x, e.x), q_y = vec4(a.y, b.y, c.y, e.y);                       \
+        vec4 q_z = vec4(a.z, b.z, c.z, e.z), q_w = vec4(a.w, b.w, c.w, e.w);                       \
+        bool within = !DEEP || d < p.head_size;                                                    \
+        vec4 k_h = within ? READ(k, k_at.x, d) : vec4(0);                                          \
+        vec4 k_i = within ? READ(k, k_at.y, d) : vec4(0);                                          \
+        EACH8(PRODUCT, h)                                                                          \
+        EACH8(PRODUCT, i)                                                                          \
     }
-#define VALUE(r, l)                                                                                \
+#define HIDDEN(at) greaterThanEqual(uvec4(at), visible)
+#define TOP(h, l)                                                                                  \
+    top = max(top, CAUSAL ? mix(TOGETHER(h##l), vec4(NEVER), HIDDEN(key_##h + l)) : TOGETHER(h##l));
+
+/* Sums of output columns: o, block of 32, lane and component of the values. */
+#define EACH24(M) EACH8(M, 0) EACH8(M, 1) EACH8(M, 2)
+#define HAVE(b, l) (COLUMNS > b * 32 + l * 4)
+#define SUM(b, l) ZERO(o##b##l##x) ZERO(o##b##l##y) ZERO(o##b##l##z) ZERO(o##b##l##w)
+#define RESCALE(b, l)                                                                              \
+    if (HAVE(b, l)) {                                                                              \
+        MULTIPLY(o##b##l##x, factor)                                                               \
+        MULTIPLY(o##b##l##y, factor)                                                               \
+        MULTIPLY(o##b##l##z, factor)                                                               \
+        MULTIPLY(o##b##l##w, factor)                                                               \
+    }
+/* key j + n: its values and its weight */
+#define VALUES(to, weight, h, n)                                                                   \
+    vec4 to##0, to##1, to##2, weight;                                                              \
     {                                                                                              \
-        float weight = subgroupShuffle(s##r.x, l);                                                 \
-        o##r += weight * v0;                                                                       \
-        if (BLOCKS > 1)                                                                            \
-            m##r += weight * v1;                                                                   \
-        if (BLOCKS > 2)                                                                            \
-            n##r += weight * v2;                                                                   \
+        uint at = START(min(k_row + key + j + n, last_row)), d = column + lane * 4;                \
+        to##0 = READ(v, at, d);                                                                    \
+        if (COLUMNS > 32)                                                                          \
+            to##1 = READ(v, at, d + 32);                                                           \
+        if (COLUMNS > 64)                                                                          \
+            to##2 = READ(v, at, d + 64);                                                           \
+        weight = exp((TOGETHER(h) - top) * p.scale);                                               \
+        weight = mix(weight, vec4(0), HIDDEN(key + j + n));                                        \
+        sum += weight;                                                                             \
     }
-#define VALUES(l)                                                                                  \
-    {                                                                                              \
-        uint row = min(k_row + key + j * 8 + l, last_row);                                         \
-        vec4 v0 = head_v(row, head, column), v1 = vec4(0), v2 = vec4(0);                           \
-        if (BLOCKS > 1)                                                                            \
-            v1 = head_v(row, head, column + 32);                                                   \
-        if (BLOCKS > 2)                                                                            \
-            v2 = head_v(row, head, column + 64);                                                   \
-        EACH16(VALUE, l)                                                                           \
+#define COLUMN(b, l, c)                                                                            \
+    ADD(o##b##l##c, subgroupShuffle(v##b.c, l), even)                                              \
+    ADD(o##b##l##c, subgroupShuffle(w##b.c, l), odd)
+#define COLUMNS4(b, l)                                                                             \
+    if (HAVE(b, l)) {                                                                              \
+        COLUMN(b, l, x)                                                                            \
+        COLUMN(b, l, y)                                                                            \
+        COLUMN(b, l, z)                                                                            \
+        COLUMN(b, l, w)                                                                            \
     }
-#define ROTATE(r, unused) s##r = s##r.yzwx;
-#define FINISH(r, unused)                                                                               \
-    {                                                                                              \
-        float total = sum##r;                                                                      \
-        total += subgroupShuffleXor(total, 1);                                                     \
-        total += subgroupShuffleXor(total, 2);                                                     \
-        total += subgroupShuffleXor(total, 4);                                                     \
-        if (query + r < p.queries) {                                                               \
-            write_head(q_row + query + r, head, column, o##r / total);                             \
-            if (BLOCKS > 1)                                                                        \
-                write_head(q_row + query + r, head, column + 32, m##r / total);                    \
-            if (BLOCKS > 2)                                                                        \
-                write_head(q_row + query + r, head, column + 64, n##r / total);                    \
-        }                                                                                          \
-    }
+#define MOVE4(to, from)                                                                            \
+    MOVE(to##x, from##x)                                                                           \
+    MOVE(to##y, from##y)                                                                           \
+    MOVE(to##z, from##z)                                                                           \
+    MOVE(to##w, from##w)
+#define MOVE28(b)                                                                                  \
+    MOVE4(o##b##0, o##b##1)                                                                        \
+    MOVE4(o##b##1, o##b##2)                                                                        \
+    MOVE4(o##b##2, o##b##3)                                                                        \
+    MOVE4(o##b##3, o##b##4)                                                                        \
+    MOVE4(o##b##4, o##b##5)                                                                        \
+    MOVE4(o##b##5, o##b##6)                                                                        \
+    MOVE4(o##b##6, o##b##7)
 
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
-    uint b = gl_WorkGroupID.z / p.heads, head = gl_WorkGroupID.z % p.heads;
-    uint query = gl_WorkGroupID.x * 16, column = gl_WorkGroupID.y * BLOCKS * 32 + lane * 4;
-    uint q_row = b * p.queries, k_row = b * p.keys;
+    uint picture = gl_WorkGroupID.z / p.heads, head = gl_WorkGroupID.z % p.heads;
+    uint query = gl_WorkGroupID.x * 32, column = gl_WorkGroupID.y * COLUMNS;
+    uint q_row = picture * p.queries, k_row = picture * p.keys;
     /* Keys behind the last have no weight; but no weight times a NaN of somebody else is a NaN. */
     uint last_row = k_row + p.keys - 1;
-    uint low_row = q_row + min(query + lane, p.queries - 1);
-    uint high_row = q_row + min(query + 8 + lane, p.queries - 1);
-    /* row r sees keys below limit + r * causal */
-    uint causal = p.causal != 0 ? 1 : 0;
-    uint limit = p.causal != 0 ? query + 1 : p.keys;
-    uint keys = p.causal != 0 ? min(p.keys, query + 16) : p.keys;
-    EACH16(DECLARE, 0)
-    for (uint key = 0; key < keys; key += 32) {
-        EACH16(SCORES, 0)
-        uvec4 key_rows = min(uvec4(k_row + key + lane) + uvec4(0, 8, 16, 24), uvec4(last_row));
-        for (uint d = 0; d < p.head_size; d += 8) {
-            DEPTH_QUAD(d)
-            DEPTH_QUAD(d + 4)
+    uvec4 queries = query + lane + uvec4(0, 8, 16, 24);
+    uvec4 q_at = START(q_row + min(queries, uvec4(p.queries - 1)));
+    uvec4 visible = CAUSAL ? min(queries + 1, uvec4(p.keys)) : uvec4(p.keys);
+    uint keys = CAUSAL ? min(p.keys, query + 32) : p.keys;
+    vec4 best = vec4(NEVER), sum = vec4(0);
+    EACH24(SUM)
+    for (uint key = 0; key < keys; key += KEYS) {
+        uint key_h = key, key_i = key + 8;
+        uvec2 k_at = START(min(k_row + key + lane + uvec2(0, 8), uvec2(last_row)));
+        EACH8(SCORE, h)
+        EACH8(SCORE, i)
+        for (uint d = 0; d < p.head_size; d += DEEP ? 16 : 4) {
+            PRODUCTS(d)
+            if (DEEP) {
+                PRODUCTS(d + 4)
+                PRODUCTS(d + 8)
+                PRODUCTS(d + 12)
+            }
         }
-        EACH16(SOFTMAX, 0)
-        for (uint j = 0; j < 4; j++) {
-            VALUES(0) VALUES(1) VALUES(2) VALUES(3) VALUES(4) VALUES(5) VALUES(6) VALUES(7)
-            EACH16(ROTATE, 0)
+        vec4 top = best;
+        EACH8(TOP, h)
+        EACH8(TOP, i)
+        vec4 factor = exp((best - top) * p.scale);
+        best = top;
+        sum *= factor;
+        EACH24(RESCALE)
+        for (uint j = 0; j < KEYS; j += 2) {
+            VALUES(v, even, h0, 0)
+            VALUES(w, odd, h1, 1)
+            EACH24(COLUMNS4)
+            MOVE(h0, h2)
+            MOVE(h1, h3)
+            MOVE(h2, h4)
+            MOVE(h3, h5)
+            MOVE(h4, h6)
+            MOVE(h5, h7)
+            MOVE(h6, i0)
+            MOVE(h7, i1)
+            MOVE(i0, i2)
+            MOVE(i1, i3)
+            MOVE(i2, i4)
+            MOVE(i3, i5)
+            MOVE(i4, i6)
+            MOVE(i5, i7)
         }
     }
-    EACH16(FINISH, 0)
+    for (uint c = 0; c < COLUMNS; c += 4) {
+        vec4 total = sum;
+        for (uint row = query + lane; row < query + 32; row += 8) {
+            if (row < p.queries)
+                write_head(q_row + row, head, column + c,
+                           vec4(o00x_a, o00y_a, o00z_a, o00w_a) / total.x);
+            TURN(o00x)
+            TURN(o00y)
+            TURN(o00z)
+            TURN(o00w)
+            total = total.yzwx;
+        }
+        MOVE28(0)
+        if (COLUMNS > 32) {
+            MOVE4(o07, o10)
+            MOVE28(1)
+        }
+        if (COLUMNS > 64) {
+            MOVE4(o17, o20)
+            MOVE28(2)
+        }
+    }
 }

@@ -119,10 +119,10 @@ static bool find_matrix(const struct vulkan_backend *b, const struct heads *h,
     return false;
 }
 
-/* Output columns of a head in one workgroup, in blocks of the kernel: at most 3 blocks. */
-static uint32_t head_blocks(uint64_t head_size, uint64_t block, uint64_t *slices)
+/* Output columns of a head in one workgroup of attention.comp, in blocks of 64: at most 3. */
+static uint32_t head_blocks(uint64_t head_size, uint64_t *slices)
 {
-    uint64_t blocks = ceil_div(head_size, block);
+    uint64_t blocks = ceil_div(head_size, 64);
     *slices = ceil_div(blocks, 3);
     return (uint32_t)ceil_div(blocks, *slices);
 }
@@ -151,11 +151,40 @@ static bool find_matrix2(const struct vulkan_backend *b, const struct heads *h, 
     return true;
 }
 
-static struct kernel kernel_of(const struct vulkan_backend *b, const struct heads *h)
+/* attention_register.comp in one of its ways. */
+static struct kernel register_way(const struct heads *h, bool causal, bool deep)
+{
+    static const uint32_t columns[] = {32, 40, 64, 80};
+    uint32_t most = causal || deep ? 64 : 80;
+    struct kernel k = {.shader = "attention_register",
+                       .queries = 32,
+                       .local = 8,
+                       .subgroup = 8,
+                       .more = {most, causal, deep},
+                       .more_count = 3,
+                       .slices = ceil_div(h->head_size, most),
+                       .work = 1};
+    for (size_t i = 0; most == 80 && i < G_N_ELEMENTS(columns); i++)
+        if (columns[i] * k.slices >= h->head_size) {
+            k.more[0] = columns[i];
+            break;
+        }
+    uint64_t trips = ceil_div(h->head_size, deep ? 16 : 4) + 8 + 1;
+    k.trips = ceil_div(h->keys, 16) * trips + k.more[0] / 4 * 5;
+    return k;
+}
+
+static struct kernel register_kernel(const struct limits *l, const struct heads *h, bool causal)
+{
+    struct kernel k = register_way(h, causal, false);
+    bool deep = !causal && (h->head_size > 160 || k.trips > l->trips);
+    return deep ? register_way(h, causal, true) : k;
+}
+
+static struct kernel kernel_of(const struct vulkan_backend *b, const struct heads *h, bool causal)
 {
     struct kernel k = {.work = 1};
     struct matrix_kernel m;
-    uint64_t tiles = ceil_div(h->keys, 32);
     if (find_matrix2(b, h, &k))
         return k;
     if (find_matrix(b, h, &m)) {
@@ -171,15 +200,14 @@ static struct kernel kernel_of(const struct vulkan_backend *b, const struct head
         k.work = 2; /* the rate is that of convolutions, without exponentials in between */
         return k;
     }
-    bool registers = b->path == PATH_REGISTER;
-    k.shader = registers ? "attention_register" : "attention";
-    k.queries = registers ? 16 : 32;
-    k.local = registers ? 8 : 128;
-    k.subgroup = registers ? 8 : 0;
-    k.more[0] = head_blocks(h->head_size, registers ? 32 : 64, &k.slices);
+    if (b->path == PATH_REGISTER)
+        return register_kernel(&b->d->limits, h, causal);
+    k.shader = "attention";
+    k.queries = 32;
+    k.local = 128;
+    k.more[0] = head_blocks(h->head_size, &k.slices);
     k.more_count = 1;
-    k.trips = registers ? tiles * (ceil_div(h->head_size, 8) + 5)
-                        : tiles * (ceil_div(h->head_size, 16) + 1);
+    k.trips = ceil_div(h->keys, 32) * (ceil_div(h->head_size, 16) + 1);
     return k;
 }
 
@@ -211,10 +239,11 @@ static bool add_attention(struct encoder *e, const struct node *n, const struct 
     return dispatch_add(e, &d, &key, e->b->path == PATH_REGISTER, &push, sizeof push, error);
 }
 
-/* Rows that a dispatch may be cut at, so that what it reads and writes there can be bound. */
+/* Rows that a dispatch may be cut at, so that what it reads and writes there can be bound; no
+ * kernel has less to do for fewer. */
 static uint64_t row_step(const struct encoder *e, uint64_t row_bytes)
 {
-    uint64_t align = e->b->d->limits.alignment, step = 16;
+    uint64_t align = e->b->d->limits.alignment, step = 32;
     while (step < ROW_STEP && step * row_bytes % align)
         step *= 2;
     return step;
@@ -241,7 +270,7 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
                       .v = span_of(e, n->in[2]),
                       .y = span_of(e, n->out)};
     h.head_size = h.width / h.count;
-    struct kernel k = kernel_of(e->b, &h);
+    struct kernel k = kernel_of(e->b, &h, n->params.attention.causal);
     if (k.trips > e->b->d->limits.trips)
         return too_many(e, h.keys, error);
     uint64_t row = h.width * dtype_size(e->b->base.precision), most;

@@ -47,6 +47,9 @@ static const struct variant_axis depth = {"depth", 6, WHOLE, 2, {32, 64}};
 static const struct variant_axis chunk = {
     "chunk", 2, WHOLE, 8, {32, 64, 96, 128, 160, 192, 224, 256}};
 static const struct variant_axis chunks = {"chunks", 3, WHOLE, 2, {1, 2}};
+static const struct variant_axis columns = {"columns", 2, WHOLE, 4, {32, 40, 64, 80}};
+static const struct variant_axis causal = {"causal", 3, WHOLE, 2, {0, 1}};
+static const struct variant_axis deep = {"deep", 4, WHOLE, 2, {0, 1}};
 static const struct variant_axis queries = {"queries", 4, WHOLE, 2, {32, 64}};
 
 /* What the planner (compute/plan.c) fuses with what. */
@@ -69,6 +72,14 @@ static bool head_chunks(const uint32_t *constants, bool f16)
 {
     (void)f16;
     return (constants[3] == 1 || constants[2] == 256) && (constants[4] == 64 || constants[2] > 96);
+}
+
+/* compute/vulkan/encode_attention.c */
+static bool slices(const uint32_t *constants, bool f16)
+{
+    bool is_causal = constants[3] != 0, is_deep = constants[4] != 0;
+    (void)f16;
+    return (!is_causal && !is_deep) || (is_causal != is_deep && constants[2] == 64);
 }
 
 /* The rows of a linear layer are a line as long as the tile. */
@@ -109,7 +120,7 @@ const struct variant_shader variant_shaders[] = {
     {"group_norm_stats", " group_norm ", {&aligned}, NULL, false},
     {"group_norm_scale", " group_norm ", {&always, &moments}, NULL, false},
     {"attention", " attention ", {&aligned, &blocks}, NULL, false},
-    {"attention_register", " attention ", {&aligned, &blocks}, NULL, false},
+    {"attention_register", " attention ", {&aligned, &columns, &causal, &deep}, slices, false},
     {"attention_matrix",
      " attention ",
      {&aligned, &head, &head_rows, &head_groups, &fragment_m, &fragment_n, &fragment_k},
