@@ -14,12 +14,28 @@ layout(constant_id = 4) const uint ROWS = 16;
 #define EACH4(M, b) M(0, b) M(1, b) M(2, b) M(3, b)
 #define EACH4_MORE(M, b) M(4, b) M(5, b) M(6, b) M(7, b)
 #define EACH8(M, b) EACH4(M, b) EACH4_MORE(M, b)
+/* A row's sums are floats: lavapipe loads all of a vector that lives through a loop for each of its
+ * components, and compiles longer. */
+#define ZERO(r, s) float s##r##_x = 0.0, s##r##_y = 0.0, s##r##_z = 0.0, s##r##_w = 0.0;
+#define ADD(s, spread, by)                                                                         \
+    {                                                                                              \
+        float one = spread;                                                                        \
+        s##_x += one * by.x;                                                                       \
+        s##_y += one * by.y;                                                                       \
+        s##_z += one * by.z;                                                                       \
+        s##_w += one * by.w;                                                                       \
+    }
+#define MOVE(to, from)                                                                             \
+    to##_x = from##_x;                                                                             \
+    to##_y = from##_y;                                                                             \
+    to##_z = from##_z;                                                                             \
+    to##_w = from##_w;
 /* A row takes four channels at once, so that its sums are loaded and stored once for them. */
 #define ROW(s, r, a)                                                                               \
-    s += subgroupShuffle(a.x, r) * w0;                                                             \
-    s += subgroupShuffle(a.y, r) * w1;                                                             \
-    s += subgroupShuffle(a.z, r) * w2;                                                             \
-    s += subgroupShuffle(a.w, r) * w3;
+    ADD(s, subgroupShuffle(a.x, r), w0)                                                            \
+    ADD(s, subgroupShuffle(a.y, r), w1)                                                            \
+    ADD(s, subgroupShuffle(a.z, r), w2)                                                            \
+    ADD(s, subgroupShuffle(a.w, r), w3)
 #define LOW(r, a) ROW(s##r, r, a)
 #define HIGH(r, a) ROW(t##r, r, a)
 #define COLUMNS(q)                                                                                 \
@@ -46,10 +62,8 @@ void main()
     uint row = gl_WorkGroupID.x * ROWS;
     uint n = p.column + gl_WorkGroupID.y * 32 + lane * 4;
     pixel low_pixel = locate(row + lane), high_pixel = locate(row + 8 + lane);
-    vec4 s0 = vec4(0), s1 = vec4(0), s2 = vec4(0), s3 = vec4(0);
-    vec4 s4 = vec4(0), s5 = vec4(0), s6 = vec4(0), s7 = vec4(0);
-    vec4 t0 = vec4(0), t1 = vec4(0), t2 = vec4(0), t3 = vec4(0);
-    vec4 t4 = vec4(0), t5 = vec4(0), t6 = vec4(0), t7 = vec4(0);
+    EACH8(ZERO, s)
+    EACH8(ZERO, t)
     uint taps = p.kernel_height * p.kernel_width;
     uint wi = gl_WorkGroupID.y * taps * p.inputs_padded * 8 + lane;
     for (uint tap = 0; tap < taps; tap++) {
@@ -66,13 +80,27 @@ void main()
         /* the padding of the packed channels */
         wi += (p.inputs_padded - ((p.inputs + 15) & ~15u)) * 8;
     }
-#define FINISH_LOW(r, a) finish(row + r, n, s##r);
-#define FINISH_HIGH(r, a) finish(row + 8 + r, n, t##r);
-    EACH4(FINISH_LOW, 0)
-    if (ROWS > 4) {
-        EACH4_MORE(FINISH_LOW, 0)
-    }
-    if (ROWS > 8) {
-        EACH8(FINISH_HIGH, 0)
+    /* Once in the code, as lavapipe compiles when a shader first runs: the first row is the next. */
+    [[dont_unroll]] for (uint r = 0; r < ROWS; r++) {
+        finish(row + r, n, vec4(s0_x, s0_y, s0_z, s0_w));
+        MOVE(s0, s1)
+        MOVE(s1, s2)
+        MOVE(s2, s3)
+        if (ROWS > 4) {
+            MOVE(s3, s4)
+            MOVE(s4, s5)
+            MOVE(s5, s6)
+            MOVE(s6, s7)
+        }
+        if (ROWS > 8) {
+            MOVE(s7, t0)
+            MOVE(t0, t1)
+            MOVE(t1, t2)
+            MOVE(t2, t3)
+            MOVE(t3, t4)
+            MOVE(t4, t5)
+            MOVE(t5, t6)
+            MOVE(t6, t7)
+        }
     }
 }
