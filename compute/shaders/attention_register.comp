@@ -1,18 +1,18 @@
 #version 450
 /*
  * attention on lavapipe: one subgroup of 8 lanes computes 32 queries, lane l those of l, l + 8,
- * l + 16 and l + 24 (a to d), so that nothing of softmax crosses lanes. Keys and values lie across
+ * l + 16 and l + 24 (x to w), so that nothing of softmax crosses lanes. Keys and values lie across
  * the lanes and are spread from constant ones, as in gemm_register.glsl.
  *
  * Lavapipe compiles a shader when it first runs, in a time that grows faster than the code. So
  * this one is short: a loop over keys or columns works on the first of a row of variables and then
- * moves the others up. They are floats, because all of a vector that lives through a loop is loaded
- * for each of its components.
+ * moves the others up.
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 #include "attention.glsl"
+#include "four.glsl"
 
 layout(constant_id = 2) const uint COLUMNS = 32; /* of the output: a multiple of 4, at most 80 */
 layout(constant_id = 3) const bool CAUSAL = false;
@@ -20,36 +20,6 @@ layout(constant_id = 4) const bool DEEP = false; /* 16 channels of a head a trip
 
 #define KEYS 16 /* a step: h0 to h7, i0 to i7 */
 #define EACH8(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
-
-/* A number for each of the 4 queries of a lane. */
-#define ZERO(n) float n##_a = 0.0, n##_b = 0.0, n##_c = 0.0, n##_d = 0.0;
-#define TOGETHER(n) vec4(n##_a, n##_b, n##_c, n##_d)
-#define MULTIPLY(n, by)                                                                            \
-    n##_a *= by.x;                                                                                 \
-    n##_b *= by.y;                                                                                 \
-    n##_c *= by.z;                                                                                 \
-    n##_d *= by.w;
-#define ADD(n, spread, by)                                                                         \
-    {                                                                                              \
-        float one = spread;                                                                        \
-        n##_a += one * by.x;                                                                       \
-        n##_b += one * by.y;                                                                       \
-        n##_c += one * by.z;                                                                       \
-        n##_d += one * by.w;                                                                       \
-    }
-#define MOVE(to, from)                                                                             \
-    to##_a = from##_a;                                                                             \
-    to##_b = from##_b;                                                                             \
-    to##_c = from##_c;                                                                             \
-    to##_d = from##_d;
-#define TURN(n)                                                                                    \
-    {                                                                                              \
-        float first = n##_a;                                                                       \
-        n##_a = n##_b;                                                                             \
-        n##_b = n##_c;                                                                             \
-        n##_c = n##_d;                                                                             \
-        n##_d = first;                                                                             \
-    }
 
 /* Where d is behind the head, what is read is not used, but it is in the head. */
 #define READ(name, at, d)                                                                          \
@@ -187,7 +157,7 @@ void main()
         for (uint row = query + lane; row < query + 32; row += 8) {
             if (row < p.queries)
                 write_head(q_row + row, head, column + c,
-                           vec4(o00x_a, o00y_a, o00z_a, o00w_a) / total.x);
+                           vec4(o00x_x, o00y_x, o00z_x, o00w_x) / total.x);
             TURN(o00x)
             TURN(o00y)
             TURN(o00z)

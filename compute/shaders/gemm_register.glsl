@@ -8,28 +8,14 @@
  * deepest layer (3 x 3 x 2560) stay far below lavapipe's 65,535.
  */
 #extension GL_KHR_shader_subgroup_shuffle : require
+#include "four.glsl"
 
 layout(constant_id = 4) const uint ROWS = 16;
 
 #define EACH4(M, b) M(0, b) M(1, b) M(2, b) M(3, b)
 #define EACH4_MORE(M, b) M(4, b) M(5, b) M(6, b) M(7, b)
 #define EACH8(M, b) EACH4(M, b) EACH4_MORE(M, b)
-/* A row's sums are floats: lavapipe loads all of a vector that lives through a loop for each of its
- * components, and compiles longer. */
-#define ZERO(r, s) float s##r##_x = 0.0, s##r##_y = 0.0, s##r##_z = 0.0, s##r##_w = 0.0;
-#define ADD(s, spread, by)                                                                         \
-    {                                                                                              \
-        float one = spread;                                                                        \
-        s##_x += one * by.x;                                                                       \
-        s##_y += one * by.y;                                                                       \
-        s##_z += one * by.z;                                                                       \
-        s##_w += one * by.w;                                                                       \
-    }
-#define MOVE(to, from)                                                                             \
-    to##_x = from##_x;                                                                             \
-    to##_y = from##_y;                                                                             \
-    to##_z = from##_z;                                                                             \
-    to##_w = from##_w;
+#define SUMS(r, s) ZERO(s##r)
 /* A row takes four channels at once, so that its sums are loaded and stored once for them. */
 #define ROW(s, r, a)                                                                               \
     ADD(s, subgroupShuffle(a.x, r), w0)                                                            \
@@ -62,8 +48,8 @@ void main()
     uint row = gl_WorkGroupID.x * ROWS;
     uint n = p.column + gl_WorkGroupID.y * 32 + lane * 4;
     pixel low_pixel = locate(row + lane), high_pixel = locate(row + 8 + lane);
-    EACH8(ZERO, s)
-    EACH8(ZERO, t)
+    EACH8(SUMS, s)
+    EACH8(SUMS, t)
     uint taps = p.kernel_height * p.kernel_width;
     uint wi = gl_WorkGroupID.y * taps * p.inputs_padded * 8 + lane;
     for (uint tap = 0; tap < taps; tap++) {
@@ -82,7 +68,7 @@ void main()
     }
     /* Once in the code, as lavapipe compiles when a shader first runs: the first row is the next. */
     [[dont_unroll]] for (uint r = 0; r < ROWS; r++) {
-        finish(row + r, n, vec4(s0_x, s0_y, s0_z, s0_w));
+        finish(row + r, n, TOGETHER(s0));
         MOVE(s0, s1)
         MOVE(s1, s2)
         MOVE(s2, s3)
