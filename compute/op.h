@@ -27,7 +27,7 @@ struct conv2d_params {
 struct attention_params {
     int heads;
     bool causal;
-    float scale; /* 0 = 1 / sqrt(head size) */
+    float scale; /* positive; 0 = 1 / sqrt(head size) */
 };
 
 struct tensor *op_conv2d(struct tape *t, struct tensor *x, const struct weight *w,

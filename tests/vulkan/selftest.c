@@ -65,12 +65,12 @@ static void test_choice(void)
     backend_destroy(b);
 
     g_autofree char *file = file_of(".kernels"), *text = NULL;
-    CHECK(file && g_file_get_contents(file, &text, NULL, NULL) && strstr(text, "version=4\n"), "%s",
+    CHECK(file && g_file_get_contents(file, &text, NULL, NULL) && strstr(text, "version=5\n"), "%s",
           text ? text : "no file");
     if (!text)
         return;
     GString *other = g_string_new(text);
-    g_string_replace(other, "version=4\n", "version=0\n", 0);
+    g_string_replace(other, "version=5\n", "version=0\n", 0);
     CHECK(g_file_set_contents(file, other->str, -1, NULL));
     g_string_free(other, true);
     g_autofree char *stale = told();
