@@ -19,7 +19,8 @@ layout(constant_id = 3) const bool CAUSAL = false;
 layout(constant_id = 4) const bool DEEP = false; /* 16 channels of a head a trip, not 4 */
 
 #define KEYS 16 /* a step: h0 to h7, i0 to i7 */
-#define EACH8(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
+#define EACH4(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3)
+#define EACH8(M, a) EACH4(M, a) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
 
 /* Where d is behind the head, what is read is not used, but it is in the head. */
 #define READ(name, at, d)                                                                          \
@@ -50,7 +51,7 @@ layout(constant_id = 4) const bool DEEP = false; /* 16 channels of a head a trip
     top = max(top, CAUSAL ? mix(TOGETHER(h##l), vec4(NEVER), HIDDEN(key_##h + l)) : TOGETHER(h##l));
 
 /* Sums of output columns: o, block of 32, lane and component of the values. */
-#define EACH24(M) EACH8(M, 0) EACH8(M, 1) EACH8(M, 2)
+#define EACH20(M) EACH8(M, 0) EACH8(M, 1) EACH4(M, 2)
 #define HAVE(b, l) (COLUMNS > b * 32 + l * 4)
 #define SUM(b, l) ZERO(o##b##l##x) ZERO(o##b##l##y) ZERO(o##b##l##z) ZERO(o##b##l##w)
 #define RESCALE(b, l)                                                                              \
@@ -89,10 +90,12 @@ layout(constant_id = 4) const bool DEEP = false; /* 16 channels of a head a trip
     MOVE(to##y, from##y)                                                                           \
     MOVE(to##z, from##z)                                                                           \
     MOVE(to##w, from##w)
-#define MOVE28(b)                                                                                  \
+#define MOVE12(b)                                                                                  \
     MOVE4(o##b##0, o##b##1)                                                                        \
     MOVE4(o##b##1, o##b##2)                                                                        \
-    MOVE4(o##b##2, o##b##3)                                                                        \
+    MOVE4(o##b##2, o##b##3)
+#define MOVE28(b)                                                                                  \
+    MOVE12(b)                                                                                      \
     MOVE4(o##b##3, o##b##4)                                                                        \
     MOVE4(o##b##4, o##b##5)                                                                        \
     MOVE4(o##b##5, o##b##6)                                                                        \
@@ -111,7 +114,7 @@ void main()
     uvec4 visible = CAUSAL ? min(queries + 1, uvec4(p.keys)) : uvec4(p.keys);
     uint keys = CAUSAL ? min(p.keys, query + 32) : p.keys;
     vec4 best = vec4(NEVER), sum = vec4(0);
-    EACH24(SUM)
+    EACH20(SUM)
     for (uint key = 0; key < keys; key += KEYS) {
         uint key_h = key, key_i = key + 8;
         uvec2 k_at = START(min(k_row + key + lane + uvec2(0, 8), uvec2(last_row)));
@@ -131,11 +134,11 @@ void main()
         vec4 factor = exp((best - top) * p.scale);
         best = top;
         sum *= factor;
-        EACH24(RESCALE)
+        EACH20(RESCALE)
         for (uint j = 0; j < KEYS; j += 2) {
             VALUES(v, even, h0, 0)
             VALUES(w, odd, h1, 1)
-            EACH24(COLUMNS4)
+            EACH20(COLUMNS4)
             MOVE(h0, h2)
             MOVE(h1, h3)
             MOVE(h2, h4)
@@ -171,7 +174,7 @@ void main()
         }
         if (COLUMNS > 64) {
             MOVE4(o17, o20)
-            MOVE28(2)
+            MOVE12(2)
         }
     }
 }
