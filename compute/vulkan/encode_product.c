@@ -351,7 +351,7 @@ static bool add_window(struct encoder *e, const struct node *n, const struct pro
                                     (uint32_t)ceil_div(w.columns, tile.columns), push.split}};
     d.seconds =
         2.0 * (double)w.rows * (double)w.columns * (double)(p->taps * p->padded) / e->b->rate;
-    d.trips = p->taps * (ceil_div(p->inputs, tile.depth) + 1);
+    d.trips = p->taps * (ceil_div(p->inputs, tile.depth) + 1) + tile.rows;
     if (!registers)
         d.trips = push.split_steps;
     bind_window(e, &d, n, p, s, w, low, high);
