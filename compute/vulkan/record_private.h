@@ -46,6 +46,5 @@ bool commands_record(struct commands *c, enum cut cut, GError **error);
 VkResult commands_begin(struct commands *c, VkCommandBuffer *to);
 /* Pipeline, descriptors and constants of a dispatch. */
 void commands_bind(struct commands *c, VkCommandBuffer to, guint index);
-/* warm.c: lavapipe compiles what it would compile at the first run. Needs the
- * command pool. */
+/* warm.c: lavapipe compiles what it would compile at the first run. Needs the command pool. */
 bool commands_warm(struct commands *c, const int *cancel, GError **error);
