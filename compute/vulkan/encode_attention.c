@@ -24,7 +24,8 @@ struct kernel {
     uint32_t local, subgroup;
     uint32_t more[6]; /* specialisation constants from 2 on */
     uint32_t more_count;
-    uint64_t slices; /* of the output columns: scores are computed for each */
+    uint64_t slices;  /* of the output columns: scores are computed for each */
+    uint64_t columns; /* of a slice, where a dispatch may have some of them; 0 = all slices */
     uint64_t trips;
     double work; /* seconds over those that its products alone would take */
 };
@@ -154,24 +155,22 @@ static bool find_matrix2(const struct vulkan_backend *b, const struct heads *h, 
 /* attention_register.comp in one of its ways. */
 static struct kernel register_way(const struct heads *h, bool causal, bool deep)
 {
-    static const uint32_t columns[] = {32, 40, 64, 80};
-    uint32_t most = causal || deep ? 64 : 80;
-    struct kernel k = {.shader = "attention_register",
-                       .queries = 32,
-                       .local = 8,
-                       .subgroup = 8,
-                       .more = {most, causal, deep},
-                       .more_count = 3,
-                       .slices = ceil_div(h->head_size, most),
-                       .work = 1};
-    for (size_t i = 0; most == 80 && i < G_N_ELEMENTS(columns); i++)
-        if (columns[i] * k.slices >= h->head_size) {
-            k.more[0] = columns[i];
-            break;
-        }
-    uint64_t trips = ceil_div(h->head_size, deep ? 16 : 4) + 8 + 1;
-    k.trips = ceil_div(h->keys, 16) * trips + k.more[0] / 4 * 5;
-    return k;
+    uint64_t slices = ceil_div(h->head_size, causal || deep ? 64 : 80);
+    uint64_t least = ceil_div(h->head_size, slices);
+    uint32_t columns = 64;
+    if (!causal && !deep)
+        columns = least <= 32 ? 32 : least <= 40 ? 40 : least <= 64 ? 64 : 80;
+    uint64_t step = ceil_div(h->head_size, deep ? 16 : 4) + 8 + 1; /* depth, pairs of keys */
+    return (struct kernel){.shader = "attention_register",
+                           .queries = 32,
+                           .local = 8,
+                           .subgroup = 8,
+                           .more = {columns, causal, deep},
+                           .more_count = 3,
+                           .slices = slices,
+                           .columns = h->head_size % columns == 0 ? columns : 0,
+                           .trips = ceil_div(h->keys, 16) * step + columns / 4 * 5,
+                           .work = 1};
 }
 
 static struct kernel register_kernel(const struct limits *l, const struct heads *h, bool causal)
@@ -211,11 +210,23 @@ static struct kernel kernel_of(const struct vulkan_backend *b, const struct head
     return k;
 }
 
-/* Queries [first, first + count) of one picture, or of all when the pictures lie together. */
-static bool add_attention(struct encoder *e, const struct node *n, const struct heads *h,
-                          const struct kernel *k, uint64_t picture, uint64_t batch, uint64_t first,
-                          uint64_t count, GError **error)
+/* What a dispatch computes: queries [first, first + count) of one picture, or of all when the
+ * pictures lie together, and some slices of their heads. */
+struct part {
+    uint64_t picture, pictures, first, count, slice, slices;
+};
+
+/* The products of so many queries, and of slices of their heads; scores as if they had no more. */
+static double flops_of(const struct heads *h, const struct kernel *k, uint64_t queries,
+                       uint64_t slices)
 {
+    return 2.0 * (double)(queries * h->keys * h->width) * (double)(slices + 1) * k->work;
+}
+
+static bool add_attention(struct encoder *e, const struct node *n, const struct heads *h,
+                          const struct kernel *k, struct part part, GError **error)
+{
+    uint64_t batch = part.pictures, count = part.count;
     struct push_attention push = {(uint32_t)count,          (uint32_t)h->keys,
                                   (uint32_t)h->count,       (uint32_t)h->head_size,
                                   (uint32_t)h->width,       n->params.attention.causal,
@@ -225,17 +236,18 @@ static bool add_attention(struct encoder *e, const struct node *n, const struct 
                                .constant_count = 2 + k->more_count,
                                .subgroup = k->subgroup};
     memcpy(key.constants + 2, k->more, sizeof k->more);
-    uint64_t row = h->width * dtype_size(e->b->base.precision);
-    uint64_t q_at = (picture * h->queries + first) * row, k_at = picture * h->keys * row;
-    struct dispatch d = {.groups = {(uint32_t)ceil_div(count, k->queries), (uint32_t)k->slices,
+    uint64_t size = dtype_size(e->b->base.precision), row = h->width * size;
+    uint64_t column = part.slice * k->columns * size;
+    uint64_t q_at = (part.picture * h->queries + part.first) * row;
+    uint64_t k_at = part.picture * h->keys * row;
+    struct dispatch d = {.groups = {(uint32_t)ceil_div(count, k->queries), (uint32_t)part.slices,
                                     (uint32_t)(batch * h->count)},
                          .trips = k->trips};
     dispatch_bind(e, &d, 0, h->q, q_at, batch * count * row, false);
     dispatch_bind(e, &d, 1, h->k, k_at, batch * h->keys * row, false);
-    dispatch_bind(e, &d, 2, h->v, k_at, batch * h->keys * row, false);
-    dispatch_bind(e, &d, 3, h->y, q_at, batch * count * row, true);
-    d.seconds = 2.0 * (double)(batch * count * h->keys * h->width) * (double)(k->slices + 1) *
-                k->work / e->b->rate;
+    dispatch_bind(e, &d, 2, h->v, k_at + column, batch * h->keys * row - column, false);
+    dispatch_bind(e, &d, 3, h->y, q_at + column, batch * count * row - column, true);
+    d.seconds = flops_of(h, k, batch * count, part.slices) / e->b->rate;
     return dispatch_add(e, &d, &key, e->b->path == PATH_REGISTER, &push, sizeof push, error);
 }
 
@@ -247,6 +259,19 @@ static uint64_t row_step(const struct encoder *e, uint64_t row_bytes)
     while (step < ROW_STEP && step * row_bytes % align)
         step *= 2;
     return step;
+}
+
+/* Slices of a dispatch of so many rows, where all of them take too long; alike in number. */
+static uint64_t slices_in(const struct encoder *e, const struct heads *h, const struct kernel *k,
+                          uint64_t rows, double most_flops)
+{
+    uint64_t bytes = k->columns * dtype_size(e->b->base.precision);
+    if (!bytes || bytes % e->b->d->limits.alignment)
+        return k->slices;
+    uint64_t fit = k->slices;
+    while (fit > 1 && flops_of(h, k, rows, fit) > most_flops)
+        fit--;
+    return ceil_div(k->slices, ceil_div(k->slices, fit));
 }
 
 static bool too_many(const struct encoder *e, uint64_t keys, GError **error)
@@ -277,24 +302,31 @@ bool encode_attention(struct encoder *e, const struct node *n, GError **error)
     uint64_t range = e->b->d->limits.range, align = e->b->d->limits.alignment;
     bool together = h.batch * MAX(h.queries, h.keys) * row + 15 <= range &&
                     h.batch * h.count <= e->b->d->limits.groups;
-    double flops = 2.0 * (double)(h.queries * h.keys * (k.slices + 1)) * (double)h.width * k.work;
+    double flops = flops_of(&h, &k, h.queries, k.slices);
     bool quick = flops * (double)h.batch / e->b->rate * e->b->scale < DISPATCH_SECONDS;
     bool aligned = h.queries * row % align == 0 && h.keys * row % align == 0;
     if (together && (quick || !aligned || n->params.attention.causal))
-        return add_attention(e, n, &h, &k, 0, h.batch, 0, h.queries, error);
+        return add_attention(e, n, &h, &k, (struct part){0, h.batch, 0, h.queries, 0, k.slices},
+                             error);
     if (!rows_in_range(e, row, &most, error))
         return false;
     if (h.keys * row + 15 > range || (h.batch > 1 && !aligned))
         return rows_in_range(e, range, &most, error); /* says so */
-    uint64_t timed = (uint64_t)((double)h.queries * DISPATCH_SECONDS * e->b->rate /
-                                MAX(e->b->scale, 0.1) / flops);
-    uint64_t step = row_step(e, row);
+    double most_flops = DISPATCH_SECONDS * e->b->rate / MAX(e->b->scale, 0.1);
+    uint64_t timed = (uint64_t)((double)h.queries * most_flops / flops);
+    uint64_t step = row_step(e, row), slices = k.slices;
     most = MIN(most, MAX(timed / step, 1) * step);
     if (n->params.attention.causal)
         most = h.queries;
+    else if (timed < step)
+        slices = slices_in(e, &h, &k, step, most_flops);
     for (uint64_t b = 0; b < h.batch; b++)
         for (uint64_t first = 0; first < h.queries; first += most)
-            if (!add_attention(e, n, &h, &k, b, 1, first, MIN(most, h.queries - first), error))
-                return false;
+            for (uint64_t s = 0; s < k.slices; s += slices) {
+                struct part part = {
+                    b, 1, first, MIN(most, h.queries - first), s, MIN(slices, k.slices - s)};
+                if (!add_attention(e, n, &h, &k, part, error))
+                    return false;
+            }
     return true;
 }

@@ -116,7 +116,7 @@ static void deep_loops(void)
     GError *error = NULL;
     CHECK(tape_finish(t, b, NULL, &error), "%s", error ? error->message : "");
     struct net net = {.tape = t};
-    CHECK(stats_of(&net).most_seconds <= 0.2, "%g s", stats_of(&net).most_seconds);
+    CHECK(stats_of(&net).most_seconds <= 0.1, "%g s", stats_of(&net).most_seconds);
     CHECK(stats_of(&net).most_trips > 30000 && stats_of(&net).most_trips <= LAVAPIPE_TRIPS,
           "%" G_GUINT64_FORMAT " trips", stats_of(&net).most_trips);
     tape_destroy(t);
